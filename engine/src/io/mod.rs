@@ -1,0 +1,147 @@
+//! Drivers behind one narrow seam: datagrams in, datagrams out.
+//!
+//! A driver knows endpoints and memory, never sequence numbers. Receive buffers are lent to a closure; datagrams to
+//! send are written by a closure straight into the driver's memory and may go to several destinations (lines) from
+//! that one buffer. Nothing here allocates after the endpoints are open.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use crate::time::Nanos;
+
+/// An endpoint of one driver, numbered from 0 in the order of opening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EndpointId(pub u16);
+
+/// What an endpoint is bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// Receives a line: datagrams to `group`. A multicast group is joined on `interface` (the unspecified address
+    /// lets the kernel choose), source-specific when `source` is given; a unicast address is simply bound.
+    Line {
+        /// Group (or local unicast address) and port.
+        group: SocketAddrV4,
+        /// Address of the local interface to join on.
+        interface: Ipv4Addr,
+        /// Only datagrams of this sender (IGMPv3 source-specific join).
+        source: Option<Ipv4Addr>,
+    },
+    /// Sends and receives from a local address; port 0 takes a free one. Multicast sent from here leaves through
+    /// the interface that has `local`'s address and is looped back to this host.
+    Local {
+        /// Local address and port.
+        local: SocketAddrV4,
+        /// Time to live of multicast sent from here.
+        multicast_ttl: u8,
+    },
+}
+
+/// An endpoint to open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSpec {
+    /// What to bind.
+    pub bind: Bind,
+    /// Receive buffer to ask the kernel for; what it grants is read back and reported when it is less.
+    pub receive_buffer_bytes: usize,
+    /// Send buffer to ask the kernel for.
+    pub send_buffer_bytes: usize,
+}
+
+/// A datagram received, borrowed from the driver for the length of a call.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// Where it arrived.
+    pub endpoint: EndpointId,
+    /// Who sent it.
+    pub from: SocketAddrV4,
+    /// The UDP payload.
+    pub bytes: &'a [u8],
+}
+
+/// Where a datagram goes: out of `endpoint`, to `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// A [`Bind::Local`] endpoint of the same driver.
+    pub endpoint: EndpointId,
+    /// Receiver.
+    pub to: SocketAddrV4,
+}
+
+/// The driver has no room for another datagram now; try again after the next [`Driver::flush`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the driver's send buffers are full")]
+pub struct Busy;
+
+/// What a driver counted since it was made. Plain numbers; agents copy them into mapped counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DriverCounters {
+    /// Datagrams received.
+    pub received_datagrams: u64,
+    /// Bytes received (UDP payload).
+    pub received_bytes: u64,
+    /// Datagrams longer than a receive buffer: dropped.
+    pub truncated_datagrams: u64,
+    /// Datagrams that the kernel reports as dropped because a socket's receive buffer was full (`SO_RXQ_OVFL`).
+    pub kernel_dropped_datagrams: u64,
+    /// Times the driver ran out of receive buffers (`ENOBUFS`) and had to re-arm.
+    pub rearms: u64,
+    /// Datagrams sent, once per destination.
+    pub sent_datagrams: u64,
+    /// Bytes sent (UDP payload), once per destination.
+    pub sent_bytes: u64,
+    /// Sends that the kernel refused for good: the datagram is lost on that destination.
+    pub send_errors: u64,
+    /// [`Driver::transmit`] calls refused with [`Busy`].
+    pub busy: u64,
+    /// Sends that carried more than one datagram by segmentation offload.
+    pub segmented_sends: u64,
+}
+
+/// Moves datagrams. See the module's documentation for the contract; `io::conformance` tests it.
+pub trait Driver {
+    /// Opens an endpoint. Only at start: may allocate and call the kernel.
+    ///
+    /// # Errors
+    /// What the kernel refused, with the address in the message.
+    fn open(&mut self, spec: &EndpointSpec) -> io::Result<EndpointId>;
+
+    /// The address an endpoint is bound to, its port filled in.
+    fn local_addr(&self, endpoint: EndpointId) -> SocketAddrV4;
+
+    /// Hands up to about `limit` received datagrams to `on_datagram`, in the order of arrival per endpoint, and gives
+    /// their number. Never blocks.
+    ///
+    /// # Errors
+    /// Only when the driver cannot go on; what concerns one datagram is counted.
+    fn poll_rx<F: FnMut(Received<'_>)>(
+        &mut self,
+        now: Nanos,
+        limit: usize,
+        on_datagram: F,
+    ) -> io::Result<usize>;
+
+    /// Lets `fill` write a datagram of at most `max_bytes` into the driver's memory and queues it for each of `to`.
+    /// `fill` gives the datagram's length; 0 takes the claim back and nothing is sent. Gives that length.
+    ///
+    /// # Errors
+    /// [`Busy`], and `fill` is not called, when there is no room: back-pressure, counted.
+    fn transmit<F: FnOnce(&mut [u8]) -> usize>(
+        &mut self,
+        to: &[Destination],
+        max_bytes: usize,
+        fill: F,
+    ) -> Result<usize, Busy>;
+
+    /// Hands what is queued to the kernel and takes back finished send buffers. Call once per duty cycle. Never
+    /// blocks.
+    ///
+    /// # Errors
+    /// Only when the driver cannot go on.
+    fn flush(&mut self, now: Nanos) -> io::Result<()>;
+
+    /// What was counted so far.
+    fn counters(&self) -> DriverCounters;
+
+    /// Short name for reports: `uring`, `udp`, `pcap`, …
+    fn name(&self) -> &'static str;
+}

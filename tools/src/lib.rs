@@ -1,0 +1,3 @@
+//! What stands behind the `seqcast` command: one file a subcommand, and the generator of order flow.
+
+pub mod day;
