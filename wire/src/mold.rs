@@ -167,8 +167,8 @@ impl<'a> Packer<'a> {
 
     /// Adds a message; `false`, and nothing written, when it does not fit any more.
     pub fn try_push(&mut self, message: &[u8]) -> bool {
-        let end = self.len + BLOCK_HEADER_BYTES + message.len();
         let Ok(length) = u16::try_from(message.len()) else { return false };
+        let end = self.len + BLOCK_HEADER_BYTES + message.len();
         let fits = self.count < MAX_COUNT && self.next().checked_add(1).is_some();
         let Some(block) = self.buffer.get_mut(self.len..end).filter(|_| fits) else { return false };
         let (head, body) = block.split_at_mut(BLOCK_HEADER_BYTES);
