@@ -98,3 +98,64 @@ impl Ack {
         if layout.write_to_prefix(buffer).is_ok() { BYTES } else { 0 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WIRE: [u8; BYTES] =
+        *b"SQCA\x01\0PUB0000001\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\x01\x02\0\0\0\0\0\0\x01\x03";
+
+    fn ack() -> Ack {
+        Ack {
+            session: Session::from_wire(*b"PUB0000001"),
+            epoch: 9,
+            committed: SeqNo::new(0x102).unwrap(),
+            received: SeqNo::new(0x103).unwrap(),
+        }
+    }
+
+    fn with(offset: usize, byte: u8) -> [u8; BYTES] {
+        let mut wire = WIRE;
+        wire[offset] = byte;
+        wire
+    }
+
+    #[test]
+    fn the_layout_is_the_documented_one() {
+        assert_eq!(Ack::parse(&WIRE), Ok(ack()));
+        let mut buffer = [0xAA; BYTES];
+        assert_eq!(ack().emit(&mut buffer), BYTES);
+        assert_eq!(buffer, WIRE);
+        assert_eq!(ack().emit(&mut buffer[..BYTES - 1]), 0);
+    }
+
+    #[test]
+    fn it_is_no_request_and_a_request_is_no_acknowledgement() {
+        assert!(mold::Request::parse(&WIRE).is_err());
+        assert!(mold::Downstream::parse(&WIRE).is_err());
+        assert!(Ack::parse(&WIRE[..mold::HEADER_BYTES]).is_err());
+    }
+
+    #[test]
+    fn what_is_no_acknowledgement_is_refused() {
+        assert_eq!(Ack::parse(&WIRE[..39]), Err(Error::Truncated { needed: 40, actual: 39 }));
+        let mut long = [0; BYTES + 1];
+        long[..BYTES].copy_from_slice(&WIRE);
+        assert_eq!(Ack::parse(&long), Err(Error::Trailing { offset: 40 }));
+        assert_eq!(Ack::parse(&with(0, b'X')), Err(Error::Field { name: "magic" }));
+        assert_eq!(Ack::parse(&with(4, 2)), Err(Error::Field { name: "version" }));
+        assert_eq!(Ack::parse(&with(5, 1)), Err(Error::Field { name: "reserved" }));
+        assert_eq!(Ack::parse(&with(31, 4)), Err(Error::Field { name: "committed (above received)" }));
+        let mut nothing = WIRE;
+        nothing[24..32].fill(0);
+        assert_eq!(Ack::parse(&nothing), Err(Error::SeqNo));
+        nothing[32..].fill(0);
+        assert_eq!(Ack::parse(&nothing), Err(Error::SeqNo));
+    }
+
+    #[test]
+    fn both_watermarks_may_be_the_same() {
+        assert_eq!(Ack::parse(&with(31, 3)).unwrap().committed, ack().received);
+    }
+}

@@ -89,3 +89,58 @@ fn emit_record(buffer: &mut [u8], message: &[u8]) -> usize {
     body.copy_from_slice(message);
     record.len()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_may_simply_end() {
+        let mut records = Records::new(b"\0\x02ab\0\x01c");
+        assert_eq!(records.next(), Some(Ok(&b"ab"[..])));
+        assert_eq!(records.offset(), 4);
+        assert_eq!(records.next(), Some(Ok(&b"c"[..])));
+        assert_eq!(records.next(), None);
+        assert_eq!((records.offset(), records.is_closed()), (7, false));
+        assert_eq!(Records::new(b"").next(), None);
+    }
+
+    #[test]
+    fn a_record_of_length_zero_ends_the_session() {
+        let mut records = Records::new(b"\0\x01a\0\0\0\x01b");
+        assert_eq!(records.next(), Some(Ok(&b"a"[..])));
+        assert!(!records.is_closed());
+        assert_eq!(records.next(), None);
+        assert_eq!(
+            (records.offset(), records.is_closed()),
+            (5, true),
+            "the end mark is covered, the rest is not"
+        );
+        assert_eq!(records.next(), None);
+    }
+
+    #[test]
+    fn a_tail_cut_off_is_an_error_once() {
+        for file in [&b"\0\x01a\0"[..], b"\0\x01a\0\x05", b"\0\x01a\0\x05bcde", b"\0\x01a\xFF\xFF"] {
+            let mut records = Records::new(file);
+            assert_eq!(records.next(), Some(Ok(&b"a"[..])));
+            assert_eq!(records.next(), Some(Err(Error::PastEnd { offset: 3 })));
+            assert_eq!(records.next(), None);
+            assert_eq!((records.offset(), records.is_closed()), (3, false));
+        }
+    }
+
+    #[test]
+    fn what_no_record_can_hold_is_not_written() {
+        let mut buffer = [0xAA; 70_000];
+        assert_eq!(emit(&mut buffer, b""), 0);
+        assert_eq!(emit(&mut buffer, &[0; 65_536]), 0);
+        assert_eq!(emit(&mut buffer[..3], b"ab"), 0);
+        assert_eq!(emit_end(&mut buffer[..1]), 0);
+        assert!(buffer.iter().all(|&b| b == 0xAA));
+        assert_eq!(emit(&mut buffer, &[1; 65_535]), 65_537);
+        assert_eq!(Records::new(&buffer[..65_537]).next(), Some(Ok(&[1; 65_535][..])));
+        assert_eq!(emit_end(&mut buffer), 2);
+        assert_eq!(&buffer[..2], b"\0\0");
+    }
+}

@@ -49,3 +49,32 @@ impl EndOfSnapshot {
         BYTES
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_padding_is_read_and_spaces_on_the_left_are_written() {
+        let end = EndOfSnapshot { next: SeqNo::new(6).unwrap() };
+        for message in [b"G                   6", b"G00000000000000000006", b"G6                   "] {
+            assert_eq!(EndOfSnapshot::parse(message), Ok(end));
+        }
+        let mut buffer = [0; BYTES + 1];
+        assert_eq!(end.emit(&mut buffer), BYTES);
+        assert_eq!(&buffer, b"G                   6\0");
+        assert_eq!(end.emit(&mut buffer[..BYTES - 1]), 0);
+    }
+
+    #[test]
+    fn what_is_no_end_of_snapshot_is_refused() {
+        let length = |actual| Err(Error::Length { kind: b'G', expected: 21, actual });
+        assert_eq!(EndOfSnapshot::parse(b""), Err(Error::Truncated { needed: 21, actual: 0 }));
+        assert_eq!(EndOfSnapshot::parse(b"G                  6"), length(20));
+        assert_eq!(EndOfSnapshot::parse(b"G                    6"), length(22));
+        assert_eq!(EndOfSnapshot::parse(b"G00000000000000000000"), Err(Error::SeqNo));
+        assert_eq!(EndOfSnapshot::parse(b"G18446744073709551616"), Err(Error::SeqNo));
+        assert!(matches!(EndOfSnapshot::parse(b"G                    "), Err(Error::Field { .. })));
+        assert!(matches!(EndOfSnapshot::parse(b"H                   6"), Err(Error::Field { .. })));
+    }
+}

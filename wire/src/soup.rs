@@ -350,3 +350,160 @@ fn emit_packet(buffer: &mut [u8], kind: u8, parts: &[&[u8]]) -> usize {
     }
     HEADER_BYTES + payload_bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+    use std::vec::Vec;
+
+    use super::*;
+
+    const LOGIN: &[u8] = b"\0\x2FLuser  password  MDREPL0001                   1";
+
+    fn login() -> LoginRequest {
+        LoginRequest {
+            username: Alpha::padded("user"),
+            password: Alpha::padded("password"),
+            session: Session::from_wire(*b"MDREPL0001"),
+            next: Some(SeqNo::FIRST),
+            heartbeat_timeout: None,
+        }
+    }
+
+    fn decoded(stream: &[u8]) -> Packet<'_> {
+        let (packet, consumed) = decode(stream).expect("valid").expect("whole");
+        assert_eq!(consumed, stream.len());
+        packet
+    }
+
+    fn emitted(packet: Packet<'_>) -> Vec<u8> {
+        let mut buffer = [0xAA; 100];
+        let len = packet.emit(&mut buffer);
+        assert_eq!(packet.emit(&mut buffer[..len - 1]), 0, "one byte too short");
+        buffer[..len].to_vec()
+    }
+
+    #[test]
+    fn every_type_stands_on_the_wire_as_specified() {
+        let session = Session::from_wire(*b"AB12      ");
+        let accepted = LoginAccepted { session, next: SeqNo::new(42).unwrap() };
+        let table: &[(Packet<'_>, &[u8])] = &[
+            (Packet::Debug(b"hi"), b"\0\x03+hi"),
+            (Packet::LoginRequest(login()), LOGIN),
+            (Packet::LoginAccepted(accepted), b"\0\x1FA      AB12                  42"),
+            (Packet::LoginRejected(RejectReason::NotAuthorized), b"\0\x02JA"),
+            (Packet::LoginRejected(RejectReason::SessionNotAvailable), b"\0\x02JS"),
+            (Packet::LoginRejected(RejectReason::Other(b'?')), b"\0\x02J?"),
+            (Packet::Sequenced(b"abc"), b"\0\x04Sabc"),
+            (Packet::Sequenced(b""), b"\0\x01S"),
+            (Packet::Unsequenced(b"abc"), b"\0\x04Uabc"),
+            (Packet::ServerHeartbeat, b"\0\x01H"),
+            (Packet::ClientHeartbeat, b"\0\x01R"),
+            (Packet::EndOfSession, b"\0\x01Z"),
+            (Packet::Logout, b"\0\x01O"),
+            (Packet::Unknown { kind: b'!', payload: b"new" }, b"\0\x04!new"),
+        ];
+        for (packet, wire) in table {
+            assert_eq!(emitted(*packet), *wire);
+            assert_eq!(decoded(wire), *packet);
+            assert_eq!(packet.kind(), wire[2]);
+            for len in 0..wire.len() {
+                assert_eq!(decode(&wire[..len]), Ok(None), "{packet:?} cut off at {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn packets_are_split_from_one_stream() {
+        let mut stream = &b"\0\x01H\0\x04Sabc\0\x01Z\0"[..];
+        let mut kinds = Vec::new();
+        while let Some((packet, consumed)) = decode(stream).unwrap() {
+            kinds.push(packet.kind());
+            stream = &stream[consumed..];
+        }
+        assert_eq!((&kinds[..], stream), (&b"HSZ"[..], &b"\0"[..]));
+    }
+
+    #[test]
+    fn either_padding_of_a_login_is_read() {
+        for wire in [
+            b"\0\x2FL  user  passwordMDREPL00011                   ",
+            b"\0\x2FL user  password MDREPL000100000000000000000001",
+        ] {
+            assert_eq!(decoded(wire), Packet::LoginRequest(login()));
+        }
+        let Packet::LoginAccepted(accepted) = decoded(b"\0\x1FAAB12      42                  ") else {
+            panic!("another type")
+        };
+        assert_eq!(accepted.session, "AB12".parse().unwrap());
+        assert_eq!(accepted.next.value(), 42);
+    }
+
+    #[test]
+    fn a_login_may_ask_for_the_current_session_and_the_most_recent_message() {
+        let request = LoginRequest { session: Session::BLANK, next: None, ..login() };
+        let wire = emitted(Packet::LoginRequest(request));
+        assert_eq!(&wire[19..], b"                             0");
+        assert_eq!(decoded(&wire), Packet::LoginRequest(request));
+        assert!(request.is_for(Session::from_wire(*b"ANYSESSION")));
+    }
+
+    #[test]
+    fn names_compare_without_regard_to_case() {
+        assert!(login().is_user("USER", "PassWord"));
+        assert!(!login().is_user("use", "password"));
+        assert!(!login().is_user("user", "passwords"));
+        assert!(login().is_for(Session::from_wire(*b"mdrepl0001")));
+        assert!(!login().is_for(Session::from_wire(*b"MDREPL0002")));
+    }
+
+    #[test]
+    fn the_longer_login_of_4_10_is_read_and_written() {
+        let request = LoginRequest { heartbeat_timeout: Some(Alpha(*b"15000")), ..login() };
+        let wire = emitted(Packet::LoginRequest(request));
+        assert_eq!(wire.len(), LOGIN_REQUEST_4_10_BYTES);
+        assert_eq!(wire[..2], [0, 52]);
+        assert_eq!(wire[2..49], LOGIN[2..]);
+        assert_eq!(&wire[49..], b"15000");
+        assert_eq!(decoded(&wire), Packet::LoginRequest(request));
+    }
+
+    #[test]
+    fn a_wrong_length_is_refused_before_its_bytes_arrive() {
+        assert!(matches!(decode(b"\0\0"), Err(Error::Field { .. })));
+        for (kind, expected) in
+            [(b'L', 47), (b'A', 31), (b'J', 2), (b'H', 1), (b'R', 1), (b'Z', 1), (b'O', 1)]
+        {
+            for actual in [expected - 1, expected + 1, 65_535].into_iter().filter(|&length| length > 0) {
+                let [high, low] = (actual as u16).to_be_bytes();
+                assert_eq!(decode(&[high, low, kind]), Err(Error::Length { kind, expected, actual }));
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_none_are_refused() {
+        let field = |wire: &[u8]| matches!(decode(wire), Err(Error::Field { .. }));
+        assert!(field(b"\0\x2FLuser  password  MDREPL0001                    "));
+        assert!(field(b"\0\x2FLuser  password  MDREPL0001                  1x"));
+        assert!(field(b"\0\x1FA      AB12                    "));
+        assert_eq!(decode(b"\0\x1FA      AB12                   0"), Err(Error::SeqNo));
+        assert_eq!(decode(b"\0\x1FA      AB1299999999999999999999"), Err(Error::SeqNo));
+    }
+
+    #[test]
+    fn the_longest_packet_fits_the_longest_buffer() {
+        let mut buffer = std::vec![0; MAX_PACKET_BYTES + 10];
+        let payload = std::vec![7; MAX_PAYLOAD_BYTES + 1];
+        assert_eq!(Packet::Sequenced(&payload).emit(&mut buffer), 0);
+        let longest = Packet::Sequenced(&payload[1..]);
+        assert_eq!(longest.emit(&mut buffer), MAX_PACKET_BYTES);
+        assert_eq!(decode(&buffer), Ok(Some((longest, MAX_PACKET_BYTES))));
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let shown = format!("{:?}", Packet::LoginRequest(login()));
+        assert!(shown.contains("user") && !shown.contains("password"), "{shown}");
+    }
+}
