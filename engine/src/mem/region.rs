@@ -180,7 +180,7 @@ impl Region {
     }
 
     fn over_file(path: &Path, file: &File) -> Result<Region, RegionError> {
-        let map = MmapOptions::new().map_raw(file).map_err(of(path, "map"))?;
+        let map = MmapOptions::new().map_raw(file).and_then(not_empty).map_err(of(path, "map"))?;
         let region = Region { map, memfd: None, exclusive: false, shortfalls: Vec::new() };
         region.prefault().map_err(of(path, "prefault"))?;
         Ok(region)
@@ -262,7 +262,7 @@ impl RegionView {
     /// [`RegionError`], with the path; also for an empty file.
     pub fn open(path: &Path) -> Result<RegionView, RegionError> {
         let file = File::open(path).map_err(of(path, "open"))?;
-        let map = MmapOptions::new().map_raw_read_only(&file).map_err(of(path, "map"))?;
+        let map = MmapOptions::new().map_raw_read_only(&file).and_then(not_empty).map_err(of(path, "map"))?;
         Ok(RegionView { map })
     }
 
@@ -298,6 +298,13 @@ fn memory(action: &'static str, len_bytes: usize) -> impl FnOnce(io::Error) -> R
 
 fn of(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> RegionError {
     move |source| RegionError::File { action, path: path.into(), source }
+}
+
+fn not_empty(map: MmapRaw) -> io::Result<MmapRaw> {
+    if map.len() < size_of::<u64>() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is shorter than one word"));
+    }
+    Ok(map)
 }
 
 /// Sets a file's length and reserves its blocks, so that a full disk is an error here and not `SIGBUS` later.
