@@ -19,6 +19,10 @@ pub const MAX_REWIND_SERVERS: usize = 8;
 pub const MAX_ENDPOINTS: usize = 256;
 /// Nodes of one in-sync set.
 pub const MAX_NODES: usize = 8;
+/// Readers of one broadcast ring that its writer waits for.
+pub const MAX_RING_READERS: usize = 64;
+/// Longest message of a broadcast ring: a frame around the longest message of a feed fits with room to spare.
+pub const MAX_RING_MESSAGE_BYTES: usize = 128 << 10;
 
 const _: () = assert!(MAX_MESSAGE_BYTES <= u16::MAX as usize, "a MoldUDP64 block has a 16-bit length");
 const _: () = assert!(MAX_SOURCES <= u16::MAX as usize && MAX_ENDPOINTS <= u16::MAX as usize);
