@@ -25,4 +25,5 @@ pub const MAX_RING_READERS: usize = 64;
 pub const MAX_RING_MESSAGE_BYTES: usize = 128 << 10;
 
 const _: () = assert!(MAX_MESSAGE_BYTES <= u16::MAX as usize, "a MoldUDP64 block has a 16-bit length");
-const _: () = assert!(MAX_SOURCES <= u16::MAX as usize && MAX_ENDPOINTS <= u16::MAX as usize);
+const _: () = assert!(MAX_SOURCES <= u16::MAX as usize, "a frame has a 16-bit source");
+const _: () = assert!(MAX_ENDPOINTS <= u16::MAX as usize, "an endpoint's number has 16 bits");
