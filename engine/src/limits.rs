@@ -17,6 +17,10 @@ pub const MAX_SOURCES: usize = 64;
 pub const MAX_REWIND_SERVERS: usize = 8;
 /// Endpoints of one driver.
 pub const MAX_ENDPOINTS: usize = 256;
+/// Stock locates of a feed.
+pub const MAX_LOCATES: usize = 1 << 16;
+/// Price levels on one side of one book. Bounds what inserting one may move: 512 KiB. Real books reach about 3,000.
+pub const MAX_LEVELS_PER_SIDE: usize = 1 << 16;
 /// Nodes of one in-sync set.
 pub const MAX_NODES: usize = 8;
 /// Readers of one broadcast ring that its writer waits for.

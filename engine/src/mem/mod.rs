@@ -1,5 +1,9 @@
-//! Memory that is mapped once at start and never grows.
+//! Memory: mapped once at start where it can be, and asked for in time.
 
+mod prefetch;
 mod region;
+mod reserve;
 
+pub use prefetch::prefetch;
 pub use region::{Region, RegionError, RegionSpec, RegionView, Shortfall, ViewWord};
+pub use reserve::reserve;
