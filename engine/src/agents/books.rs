@@ -76,38 +76,6 @@ pub enum Input {
     Skip(Tap),
 }
 
-/// What [`Input::next`] found.
-enum Next<'a> {
-    Item(&'a [u8]),
-    Nothing,
-    Skipped(u64),
-    Evicted,
-}
-
-impl Input {
-    fn next(&mut self) -> Next<'_> {
-        match self {
-            Input::Wait(reader) => reader.next().map_or(Next::Nothing, Next::Item),
-            Input::Disconnect(guest) => match guest.try_next() {
-                Ok(item) => item.map_or(Next::Nothing, Next::Item),
-                Err(_) => Next::Evicted,
-            },
-            Input::Skip(tap) => match tap.try_next() {
-                Ok(item) => item.map_or(Next::Nothing, Next::Item),
-                Err(overrun) => Next::Skipped(overrun.skipped_bytes),
-            },
-        }
-    }
-
-    fn release(&mut self) {
-        match self {
-            Input::Wait(reader) => reader.release(),
-            Input::Disconnect(guest) => guest.release(),
-            Input::Skip(_) => {}
-        }
-    }
-}
-
 /// Whether the books can be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wholeness {
@@ -187,21 +155,36 @@ impl<A: Application> BookAgent<A> {
         self
     }
 
-    /// Takes a snapshot when one has come; whether the ring may be read.
-    fn settle(&mut self) -> bool {
-        let Some(handover) = &self.handover else { return true };
-        match self.desk.wholeness {
-            Wholeness::Whole => true,
-            Wholeness::Broken => {
-                handover.ask();
-                self.desk.wholeness = Wholeness::Awaiting;
-                false
+    /// Takes what the ring has, as long as it may be read, and gives the number of items.
+    fn read(&mut self) -> Result<usize, AgentError> {
+        let BookAgent { input, desk, handover, .. } = self;
+        let mut work = 0;
+        while work < LIMIT && desk.settle(handover.as_ref()) {
+            match input {
+                Input::Wait(reader) => {
+                    let Some(bytes) = reader.peek() else { break };
+                    desk.on_bytes(bytes);
+                    reader.advance();
+                }
+                Input::Disconnect(guest) => match guest.try_next() {
+                    Ok(Some(bytes)) => desk.on_bytes(bytes),
+                    Ok(None) => break,
+                    Err(error) => return Err(AgentError::failed(error)),
+                },
+                Input::Skip(tap) => match tap.try_next() {
+                    Ok(Some(bytes)) => desk.on_bytes(bytes),
+                    Ok(None) => break,
+                    Err(overrun) => desk.on_skipped(overrun.skipped_bytes),
+                },
             }
-            Wholeness::Awaiting => match handover.take_books() {
-                Some(snapshot) => self.desk.take_snapshot(*snapshot, handover),
-                None => false,
-            },
+            work += 1;
         }
+        match input {
+            Input::Wait(reader) => reader.release(),
+            Input::Disconnect(guest) => guest.release(),
+            Input::Skip(_) => {}
+        }
+        Ok(work)
     }
 
     fn report(&mut self) {
@@ -216,6 +199,35 @@ impl<A: Application> BookAgent<A> {
 }
 
 impl<A: Application> Desk<A> {
+    /// Takes a snapshot when one has come; whether the ring may be read.
+    fn settle(&mut self, handover: Option<&Handover>) -> bool {
+        let Some(handover) = handover else { return true };
+        match self.wholeness {
+            Wholeness::Whole => true,
+            Wholeness::Broken => {
+                handover.ask();
+                self.wholeness = Wholeness::Awaiting;
+                false
+            }
+            Wholeness::Awaiting => match handover.take_snapshot() {
+                Some(snapshot) => self.take_snapshot(*snapshot, handover),
+                None => false,
+            },
+        }
+    }
+
+    fn on_bytes(&mut self, bytes: &[u8]) {
+        if let Some(event) = event::decode(bytes) {
+            self.on_event(event);
+        }
+    }
+
+    fn on_skipped(&mut self, bytes: u64) {
+        self.skipped_bytes += bytes;
+        self.wholeness = Wholeness::Broken;
+        self.application.on_skipped(bytes);
+    }
+
     fn take_snapshot(&mut self, snapshot: Snapshot, handover: &Handover) -> bool {
         if snapshot.next < self.next {
             // Older than what was read from the ring already: there would be a hole behind it.
@@ -295,25 +307,7 @@ impl<A: Application> Agent for BookAgent<A> {
     }
 
     fn do_work(&mut self, now: Nanos) -> Result<usize, AgentError> {
-        let mut work = 0;
-        while work < LIMIT && self.settle() {
-            match self.input.next() {
-                Next::Nothing => break,
-                Next::Item(bytes) => {
-                    if let Some(event) = event::decode(bytes) {
-                        self.desk.on_event(event);
-                    }
-                }
-                Next::Skipped(bytes) => {
-                    self.desk.skipped_bytes += bytes;
-                    self.desk.wholeness = Wholeness::Broken;
-                    self.desk.application.on_skipped(bytes);
-                }
-                Next::Evicted => return Err(AgentError::failed("too slow: disconnected from the feed's ring")),
-            }
-            work += 1;
-        }
-        self.input.release();
+        let work = self.read()?;
         if self.meter.is_due(now) {
             self.report();
         }
