@@ -1,5 +1,4 @@
 //! Asking the processor for a cache line before it is needed.
-#![allow(unsafe_code)]
 
 /// Hints that `items[index]` is about to be used. Does nothing when `index` is out of range or the processor has no
 /// such hint. Changes nothing that a program can see.

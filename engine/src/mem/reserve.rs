@@ -1,5 +1,4 @@
 //! Memory that grows without moving: address space for the most there may be, pages for what is expected.
-#![allow(unsafe_code)]
 
 use std::collections::TryReserveError;
 
