@@ -19,13 +19,11 @@ pub const MAX_REWIND_SERVERS: usize = 8;
 pub const MAX_ENDPOINTS: usize = 256;
 /// Nodes of one in-sync set.
 pub const MAX_NODES: usize = 8;
-/// Smallest ring between agents: room for some of the longest messages.
-pub const MIN_RING_BYTES: usize = 1 << 20;
-/// Smallest segment of a journal: room for some of the longest frames.
-pub const MIN_SEGMENT_BYTES: u64 = 1 << 20;
+/// Readers of one broadcast ring that its writer waits for.
+pub const MAX_RING_READERS: usize = 64;
+/// Longest message of a broadcast ring: a frame around the longest message of a feed fits with room to spare.
+pub const MAX_RING_MESSAGE_BYTES: usize = 128 << 10;
 
 const _: () = assert!(MAX_MESSAGE_BYTES <= u16::MAX as usize, "a MoldUDP64 block has a 16-bit length");
 const _: () = assert!(MAX_SOURCES <= u16::MAX as usize, "a frame has a 16-bit source");
 const _: () = assert!(MAX_ENDPOINTS <= u16::MAX as usize, "an endpoint's number has 16 bits");
-const _: () = assert!(MIN_RING_BYTES >= 8 * MAX_DATAGRAM_BYTES && MIN_RING_BYTES.is_power_of_two());
-const _: () = assert!(MIN_SEGMENT_BYTES >= 8 * MAX_DATAGRAM_BYTES as u64);

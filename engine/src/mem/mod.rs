@@ -1,1 +1,5 @@
-//! (to come)
+//! Memory that is mapped once at start and never grows.
+
+mod region;
+
+pub use region::{Region, RegionError, RegionSpec, RegionView, Shortfall, ViewWord};
