@@ -35,5 +35,3 @@ pub const MIN_SEGMENT_BYTES: u64 = 1 << 20;
 const _: () = assert!(MAX_MESSAGE_BYTES <= u16::MAX as usize, "a MoldUDP64 block has a 16-bit length");
 const _: () = assert!(MAX_SOURCES <= u16::MAX as usize, "a frame has a 16-bit source");
 const _: () = assert!(MAX_ENDPOINTS <= u16::MAX as usize, "an endpoint's number has 16 bits");
-const _: () = assert!(MIN_RING_BYTES >= 8 * MAX_DATAGRAM_BYTES && MIN_RING_BYTES.is_power_of_two());
-const _: () = assert!(MIN_SEGMENT_BYTES >= 8 * MAX_DATAGRAM_BYTES as u64);

@@ -239,7 +239,11 @@ impl<D: Driver, S: Script> Publisher<D, S> {
             let (server, history) = (&mut self.server, &self.history);
             let to = [Destination { endpoint: self.rewind, to: reply.to }];
             let size = server.max_datagram_bytes();
-            let fill = |buffer: &mut [u8]| server.fill_reply(&reply, history.messages_from(reply.first), buffer);
+            let fill = |buffer: &mut [u8]| {
+                server.fill_reply(&reply, buffer, |push| {
+                    history.messages_from(reply.first).take_while(|(seq, message)| push(*seq, message)).count();
+                })
+            };
             if self.driver.transmit(&to, size, fill).is_err() {
                 self.server.put_back(reply);
                 return sent;

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use error::{ConfigError, Position, Problem};
 pub use section::{
     Durability, Feed, Idle, Io, IoDriver, Journal, Line, Memory, OnUnfillable, Publisher, Receiving, Rewind,
-    RewindLimits, Runtime, Sending, Sequencer, SlowConsumer, Snapshot, SnapshotSource, Source, Stat,
+    RewindLimits, Runtime, Sending, Sequencer, SlowConsumer, Snapshot, SnapshotSource, Source, Start, Stat,
     Subscriber, ThreadLayout,
 };
 pub use unit::{Prefix, Rate, SourceSession};

@@ -25,7 +25,7 @@ pub struct Feed {
     /// Rewind servers, asked in turn.
     #[serde(default, with = "text::list")]
     pub rewind_servers: Vec<SocketAddrV4>,
-    /// Where to get a snapshot to join late; none: from number 1 on, by rewind.
+    /// Where to get a snapshot to join late.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotSource>,
 }
@@ -150,28 +150,37 @@ pub struct Rewind {
     pub limits: RewindLimits,
 }
 
-/// `[rewind.limits]`: token buckets, for each address and for all together. What they refuse looks like silence to
-/// the client, which asks again.
+/// `[rewind.limits]`: what one address, and all together, may be sent. A request beyond that is not answered, and the
+/// client asks again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RewindLimits {
-    /// Answers a second to one address.
-    pub client_replies_per_s: u32,
-    /// Answers to one address in a row.
-    pub client_burst_replies: u32,
-    /// Answers a second to all together.
-    pub total_replies_per_s: u32,
-    /// Answers in a row to all together.
-    pub total_burst_replies: u32,
+    /// Datagrams a second to one address.
+    pub client_datagrams_per_s: u32,
+    /// Rate to one address.
+    #[serde(with = "text")]
+    pub client_rate: Rate,
+    /// Datagrams a second to all together.
+    pub total_datagrams_per_s: u32,
+    /// Rate to all together.
+    #[serde(with = "text")]
+    pub total_rate: Rate,
+    /// How much of the unused may be saved up, as a time.
+    #[serde(with = "text")]
+    pub burst: Nanos,
+    /// Addresses that are told apart.
+    pub max_clients: usize,
 }
 
 impl Default for RewindLimits {
     fn default() -> RewindLimits {
         RewindLimits {
-            client_replies_per_s: 10_000,
-            client_burst_replies: 256,
-            total_replies_per_s: 50_000,
-            total_burst_replies: 1_024,
+            client_datagrams_per_s: 5_000,
+            client_rate: Rate::BitsPerSecond(64_000_000),
+            total_datagrams_per_s: 50_000,
+            total_rate: Rate::BitsPerSecond(640_000_000),
+            burst: Nanos::from_millis(100),
+            max_clients: 1_024,
         }
     }
 }
@@ -196,30 +205,43 @@ pub struct Snapshot {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Receiving {
-    /// How long a gap waits for another line before a rewind server is asked.
+    /// How long a hole may be mere reordering, within a line or between lines, before it is requested.
     #[serde(with = "text")]
     pub reorder_wait: Nanos,
-    /// How long an answer may take before the request is repeated.
+    /// How long a rewind server may take to answer before the next is asked.
     #[serde(with = "text")]
     pub request_timeout: Nanos,
-    /// Requests for the same gap before it counts as unfillable.
+    /// The timeout doubles with each round over all servers, up to this.
+    #[serde(with = "text")]
+    pub max_backoff: Nanos,
+    /// Requests for the same range without any progress before it counts as unfillable.
     pub attempts: u32,
-    /// Memory for what arrives after a gap until it is filled.
+    /// Requests in flight at a time.
+    pub max_requests_in_flight: usize,
+    /// Memory for what arrives after a hole until the hole is filled.
     #[serde(with = "unit::size")]
     pub stash_bytes: usize,
-    /// A line is reported as silent after this long without a datagram.
+    /// Messages kept there.
+    pub stash_messages: usize,
+    /// Numbers that a single datagram may jump ahead. A farther jump counts as unfillable.
+    pub max_gap_messages: u64,
+    /// The feed counts as stale when no line brings a datagram, heartbeats included, for this long.
     #[serde(with = "text")]
-    pub line_timeout: Nanos,
+    pub silence: Nanos,
 }
 
 impl Default for Receiving {
     fn default() -> Receiving {
         Receiving {
-            reorder_wait: Nanos::from_millis(2),
-            request_timeout: Nanos::from_millis(20),
-            attempts: 5,
-            stash_bytes: 4 << 20,
-            line_timeout: Nanos::from_secs(3),
+            reorder_wait: Nanos::from_micros(500),
+            request_timeout: Nanos::from_millis(5),
+            max_backoff: Nanos::from_millis(500),
+            attempts: 10,
+            max_requests_in_flight: 16,
+            stash_bytes: 8 << 20,
+            stash_messages: 1 << 16,
+            max_gap_messages: 1 << 20,
+            silence: Nanos::from_secs(3),
         }
     }
 }
@@ -228,19 +250,19 @@ impl Default for Receiving {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sending {
-    /// Longest datagram (UDP payload).
+    /// Datagrams are packed up to this size (UDP payload).
     #[serde(with = "unit::size")]
     pub datagram_bytes: usize,
-    /// How long a datagram that is not full waits for more messages.
-    #[serde(with = "text")]
-    pub linger: Nanos,
     /// Rate on each line.
     #[serde(with = "text")]
     pub pace: Rate,
-    /// What may go out in a row at full speed.
-    #[serde(with = "unit::size")]
-    pub burst_bytes: usize,
-    /// A heartbeat is sent after this long without a message.
+    /// How much unused rate may be saved up and spent at once, as a time at that rate.
+    #[serde(with = "text")]
+    pub burst: Nanos,
+    /// The first heartbeat after a message comes this soon, each further one after twice the time, up to `heartbeat`.
+    #[serde(with = "text")]
+    pub first_heartbeat: Nanos,
+    /// Heartbeats of an idle feed come this often.
     #[serde(with = "text")]
     pub heartbeat: Nanos,
     /// How long the end of the session is repeated.
@@ -254,11 +276,11 @@ impl Default for Sending {
     fn default() -> Sending {
         Sending {
             datagram_bytes: ETHERNET_PAYLOAD_BYTES,
-            linger: Nanos::ZERO,
             pace: Rate::BitsPerSecond(1_000_000_000),
-            burst_bytes: 64 << 10,
+            burst: Nanos::from_millis(1),
+            first_heartbeat: Nanos::from_millis(1),
             heartbeat: Nanos::from_secs(1),
-            end_of_session: Nanos::from_secs(5),
+            end_of_session: Nanos::from_secs(30),
             multicast_ttl: 1,
         }
     }
@@ -288,10 +310,24 @@ pub enum OnUnfillable {
     Skip,
 }
 
+/// Where in the session a subscriber starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    /// At number 1; what was sent before is requested.
+    First,
+    /// At the first datagram that arrives.
+    Live,
+    /// At the state of a snapshot.
+    Snapshot,
+}
+
 /// `[subscriber]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Subscriber {
+    /// Where in the session it starts.
+    pub start: Start,
     /// What happens when an application does not keep up.
     pub slow_consumer: SlowConsumer,
     /// What happens when a gap cannot be filled.
@@ -300,7 +336,11 @@ pub struct Subscriber {
 
 impl Default for Subscriber {
     fn default() -> Subscriber {
-        Subscriber { slow_consumer: SlowConsumer::Wait, on_unfillable: OnUnfillable::Stop }
+        Subscriber {
+            start: Start::First,
+            slow_consumer: SlowConsumer::Wait,
+            on_unfillable: OnUnfillable::Stop,
+        }
     }
 }
 

@@ -184,8 +184,9 @@ fn text_that_is_no_toml_is_refused_with_its_place() {
 
 #[test]
 fn sizes_may_be_numbers_of_bytes() {
-    let config = Config::parse("[send]\ndatagram_bytes = 1200\nburst_bytes = \"1.5KiB\"").unwrap();
-    assert_eq!((config.send.datagram_bytes, config.send.burst_bytes), (1200, 1536));
+    let config =
+        Config::parse("[send]\ndatagram_bytes = 1200\n[io]\nmax_datagram_bytes = \"1.5KiB\"").unwrap();
+    assert_eq!((config.send.datagram_bytes, config.io.max_datagram_bytes), (1200, 1536));
 }
 
 #[test]
@@ -336,11 +337,12 @@ const WHO_AND_WHERE: &[Misfit] = &[
         "also `feed.line[1].group`: the sequencer would order its own output",
     ),
     (&["sequencer.source[0].session=SEQCAST001"], "sequencer.source[0].session", "`feed.session`"),
-    (&["journal.segment_bytes=16KiB"], "journal.segment_bytes", "largest frame; give at least 1MiB"),
+    (&["journal.segment_bytes=16KiB"], "journal.segment_bytes", "largest frames; give at least 1MiB"),
+    (&["journal.segment_bytes=1234567"], "journal.segment_bytes", "multiple of 4KiB"),
     (&["journal.retain_bytes=100MiB"], "journal.retain_bytes", "less than two segments"),
     (&["publisher.retain_bytes=0"], "publisher.retain_bytes", "at least 1"),
     (&["rewind.allow=[]"], "rewind.allow", "nobody could ask"),
-    (&["rewind.limits.total_replies_per_s=0"], "rewind.limits.total_replies_per_s", "at least 1"),
+    (&["rewind.limits.total_datagrams_per_s=0"], "rewind.limits.total_datagrams_per_s", "at least 1"),
     (&["snapshot.username=toolong"], "snapshot.username", "1 to 6 ASCII letters or digits"),
     (&["feed.snapshot.password="], "feed.snapshot.password", "1 to 10 ASCII"),
 ];
@@ -348,13 +350,13 @@ const WHO_AND_WHERE: &[Misfit] = &[
 const TUNING: &[Misfit] = &[
     (&["receive.attempts=0"], "receive.attempts", "at least 1"),
     (&["receive.stash_bytes=1KiB"], "receive.stash_bytes", "give at least 64KiB"),
-    (&["receive.line_timeout=1s"], "receive.line_timeout", "two of `send.heartbeat`"),
+    (&["receive.silence=1s"], "receive.silence", "two of `send.heartbeat`"),
+    (&["receive.max_backoff=1ms"], "receive.max_backoff", "`receive.request_timeout`"),
     (&["send.datagram_bytes=22"], "send.datagram_bytes", "give 23 to 65507 bytes"),
     (&["send.datagram_bytes=64KiB"], "send.datagram_bytes", "give 23 to 65507 bytes"),
     (&["send.datagram_bytes=9000"], "send.datagram_bytes", "more than `io.max_datagram_bytes` (2048)"),
-    (&["send.burst_bytes=100"], "send.burst_bytes", "less than one datagram"),
     (&["send.pace=0bit/s"], "send.pace", "give a rate"),
-    (&["send.linger=1s"], "send.heartbeat", "`send.linger`"),
+    (&["send.first_heartbeat=2s"], "send.heartbeat", "`send.first_heartbeat`"),
     (&["io.max_datagram_bytes=1MiB"], "io.max_datagram_bytes", "65507"),
     (&["io.receive_buffers=1000"], "io.receive_buffers", "power of two up to 32768"),
     (&["io.send_slots=0"], "io.send_slots", "give 1 to 16384"),
@@ -418,6 +420,19 @@ fn two_threads_may_share_a_core_when_both_rest() {
     let threads = "runtime.thread=[{name='a', agents=['x'], core=1}, {name='b', agents=['y'], core=1}]";
     Config::load(None, &[threads.into()]).unwrap();
     assert!(refused(&[threads, "runtime.idle=spin"]).contains("give each its own core"));
+}
+
+#[test]
+fn whoever_wants_a_snapshot_needs_a_server() {
+    let mut config = Config::parse(SUBSCRIBER).unwrap();
+    for key in ["start", "on_unfillable"] {
+        config.subscriber = Subscriber::default();
+        config.apply_override(&format!("subscriber.{key}=snapshot")).unwrap();
+        let error = config.validate().unwrap_err().to_string();
+        assert!(error.starts_with(&format!("`subscriber.{key}` is \"snapshot\"")), "{error}");
+    }
+    config.apply_override("feed.snapshot={server='10.1.0.7:1', username='a', password='b'}").unwrap();
+    config.validate().unwrap();
 }
 
 #[test]

@@ -155,6 +155,16 @@ pub enum Rate {
     BitsPerSecond(u64),
 }
 
+impl Rate {
+    /// In whole bytes a second; none when unlimited.
+    pub fn bytes_per_s(self) -> Option<u64> {
+        match self {
+            Rate::Unlimited => None,
+            Rate::BitsPerSecond(bits) => Some(bits / 8),
+        }
+    }
+}
+
 impl FromStr for Rate {
     type Err = ();
 

@@ -6,17 +6,23 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::Config;
 use super::error::Problem;
-use super::section::{Idle, Io, Line, Receiving, Rewind, Runtime, Sending, Sequencer, ThreadLayout};
-use super::unit::{Rate, SourceSession, size};
-use crate::limits::{
-    MAX_DATAGRAM_BYTES, MAX_LINES, MAX_NODES, MAX_REWIND_SERVERS, MAX_SOURCES, MIN_RING_BYTES,
-    MIN_SEGMENT_BYTES,
+use super::section::{
+    Idle, Io, Line, OnUnfillable, Receiving, Rewind, Runtime, Sending, Sequencer, Start, Subscriber,
+    ThreadLayout,
 };
+use super::unit::{Rate, SourceSession, size};
+use crate::limits::{MAX_DATAGRAM_BYTES, MAX_LINES, MAX_NODES, MAX_REWIND_SERVERS, MAX_SOURCES};
 use crate::time::Nanos;
 
 /// Header of a MoldUDP64 datagram, length of a message, and one byte of it.
 const MIN_DATAGRAM_BYTES: usize =
     seqcast_wire::mold::HEADER_BYTES + seqcast_wire::mold::BLOCK_HEADER_BYTES + 1;
+/// Smallest ring: eight of the longest messages.
+const MIN_RING_BYTES: usize = 1 << 20;
+/// Smallest segment of a journal: smaller ones are more files than data.
+const MIN_SEGMENT_BYTES: u64 = 1 << 20;
+/// Segments are whole pages.
+const PAGE_BYTES: u64 = 4_096;
 const MAX_RECEIVE_BUFFERS: usize = 32_768;
 const MAX_SEND_SLOTS: usize = 16_384;
 const MAX_PARK: Nanos = Nanos::from_secs(1);
@@ -37,6 +43,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         found.check_rewind(rewind);
     }
     found.check_logins(config);
+    found.check_subscriber(config);
     found.check_receiving(&config.receive, &config.send);
     found.check_sending(&config.send, &config.io);
     found.check_io(&config.io);
@@ -213,8 +220,10 @@ impl Found {
     fn check_journal(&mut self, segment_bytes: u64, retain_bytes: Option<u64>) {
         let (segment, least) = (size::write(segment_bytes), size::write(MIN_SEGMENT_BYTES));
         if segment_bytes < MIN_SEGMENT_BYTES {
-            let what = format!("is {segment}; a segment must have room for the largest frame");
+            let what = format!("is {segment}; a segment must have room for the largest frames");
             self.add("journal.segment_bytes", what, format!("give at least {least}"));
+        } else if !segment_bytes.is_multiple_of(PAGE_BYTES) {
+            self.add("journal.segment_bytes", format!("is {segment}"), "give a multiple of 4KiB");
         }
         if let Some(retain_bytes) = retain_bytes.filter(|bytes| *bytes < segment_bytes.saturating_mul(2)) {
             let what = format!(
@@ -233,10 +242,35 @@ impl Found {
             self.add("rewind.allow", "is empty: nobody could ask", remedy);
         }
         let limits = &rewind.limits;
-        self.at_least_one("rewind.limits.client_replies_per_s", &limits.client_replies_per_s);
-        self.at_least_one("rewind.limits.client_burst_replies", &limits.client_burst_replies);
-        self.at_least_one("rewind.limits.total_replies_per_s", &limits.total_replies_per_s);
-        self.at_least_one("rewind.limits.total_burst_replies", &limits.total_burst_replies);
+        self.at_least_one("rewind.limits.client_datagrams_per_s", &limits.client_datagrams_per_s);
+        self.check_rate("rewind.limits.client_rate", limits.client_rate);
+        self.at_least_one("rewind.limits.total_datagrams_per_s", &limits.total_datagrams_per_s);
+        self.check_rate("rewind.limits.total_rate", limits.total_rate);
+        self.at_least_one("rewind.limits.burst", &limits.burst.0);
+        self.at_least_one("rewind.limits.max_clients", &limits.max_clients);
+    }
+
+    fn check_rate(&mut self, key: &str, rate: Rate) {
+        if rate.bytes_per_s() == Some(0) {
+            self.add(
+                key,
+                "is less than a byte a second",
+                "give a rate such as \"1Gbit/s\", or \"unlimited\"",
+            );
+        }
+    }
+
+    fn check_subscriber(&mut self, config: &Config) {
+        let Some(feed) = &config.feed else { return };
+        let Subscriber { start, on_unfillable, .. } = config.subscriber;
+        let asked = [
+            ("subscriber.start", start == Start::Snapshot),
+            ("subscriber.on_unfillable", on_unfillable == OnUnfillable::Snapshot),
+        ];
+        for (key, _) in asked.into_iter().filter(|(_, asked)| *asked && feed.snapshot.is_none()) {
+            let what = "is \"snapshot\", and no snapshot server is known";
+            self.add(key, what, "write [feed.snapshot] with its address and login");
+        }
     }
 
     fn check_logins(&mut self, config: &Config) {
@@ -264,14 +298,21 @@ impl Found {
 
     fn check_receiving(&mut self, receive: &Receiving, send: &Sending) {
         self.at_least_one("receive.attempts", &receive.attempts);
+        self.at_least_one("receive.max_requests_in_flight", &receive.max_requests_in_flight);
+        self.at_least_one("receive.stash_messages", &receive.stash_messages);
+        self.at_least_one("receive.max_gap_messages", &receive.max_gap_messages);
         self.at_least_one("receive.request_timeout", &receive.request_timeout.0);
+        if receive.max_backoff < receive.request_timeout {
+            let what = "is less than `receive.request_timeout`";
+            self.add("receive.max_backoff", what, "make it at least as long");
+        }
         if receive.stash_bytes < MAX_DATAGRAM_BYTES {
             let what = format!("is {}, less than one datagram may have", bytes_text(receive.stash_bytes));
             self.add("receive.stash_bytes", what, "give at least 64KiB");
         }
-        if receive.line_timeout < send.heartbeat + send.heartbeat {
-            let what = "is shorter than two of `send.heartbeat`: an idle line would look silent";
-            self.add("receive.line_timeout", what, "make it longer, or the heartbeat shorter");
+        if receive.silence < send.heartbeat + send.heartbeat {
+            let what = "is less than two of `send.heartbeat`: an idle feed would look stale";
+            self.add("receive.silence", what, "make it longer, or the heartbeat shorter");
         }
     }
 
@@ -283,31 +324,18 @@ impl Found {
             );
             self.add("send.datagram_bytes", what, remedy);
         } else if send.datagram_bytes > io.max_datagram_bytes {
-            let what = format!(
-                "is {}, more than `io.max_datagram_bytes` ({})",
-                send.datagram_bytes, io.max_datagram_bytes
-            );
+            let max = io.max_datagram_bytes;
+            let what = format!("is {}, more than `io.max_datagram_bytes` ({max})", send.datagram_bytes);
             self.add(
                 "send.datagram_bytes",
                 what,
                 "raise the latter on every host that sends or receives the feed",
             );
         }
-        if send.burst_bytes < send.datagram_bytes {
-            let what = format!("is {}, less than one datagram (`send.datagram_bytes`)", send.burst_bytes);
-            self.add("send.burst_bytes", what, "give at least one datagram, better ten");
-        }
-        if send.pace == Rate::BitsPerSecond(0) {
-            self.add("send.pace", "is zero", "give a rate such as \"1Gbit/s\", or \"unlimited\"");
-        }
-        self.at_least_one("send.heartbeat", &send.heartbeat.0);
-        if send.heartbeat <= send.linger {
-            let what = format!("is no longer than `send.linger` ({})", send.linger);
-            self.add(
-                "send.heartbeat",
-                what,
-                "a heartbeat is for a line that has nothing to send: make it longer",
-            );
+        self.check_rate("send.pace", send.pace);
+        self.at_least_one("send.first_heartbeat", &send.first_heartbeat.0);
+        if send.heartbeat < send.first_heartbeat {
+            self.add("send.heartbeat", "is less than `send.first_heartbeat`", "make it at least as long");
         }
         self.at_least_one("send.multicast_ttl", &send.multicast_ttl);
     }

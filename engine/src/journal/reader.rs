@@ -62,12 +62,12 @@ impl Cursor {
     }
 
     /// The next frame, its CRC checked once more: what a failing disk or memory changed is never passed on. `None`
-    /// when there is none yet; a later call sees what was published since.
+    /// when there is none yet; a later call sees what was published since. The same until [`Cursor::advance`].
     ///
     /// # Errors
     /// See [`ReadError`]; the cursor stays where it is.
     #[inline]
-    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, ReadError> {
+    pub fn peek_frame(&mut self) -> Result<Option<Frame<'_>>, ReadError> {
         while self.offset == self.segment.view.published().len() {
             if self.shared.active.load(Ordering::Acquire) == self.segment.index {
                 return Ok(None);
@@ -78,17 +78,39 @@ impl Cursor {
             }
         }
         let bytes = self.segment.view.published().get(self.offset..).unwrap_or_default();
-        let frame =
-            Frame::parse(bytes).map_err(|fault| damaged(&self.segment, self.offset, self.seq, fault))?;
+        let frame = Frame::parse(bytes).map_err(|fault| damaged(&self.segment, self.offset, self.seq, fault))?;
         if frame.seq() != self.seq {
             let fault = FrameError::Field("sequence number");
             return Err(damaged(&self.segment, self.offset, self.seq, fault));
         }
-        self.offset += frame.framed_bytes();
-        if frame.kind() == Kind::Message {
-            self.seq = self.seq.next();
-        }
         Ok(Some(frame))
+    }
+
+    /// Steps over the frame that [`Cursor::peek_frame`] gave.
+    #[inline]
+    pub fn advance(&mut self) {
+        let bytes = self.segment.view.published().get(self.offset..).unwrap_or_default();
+        if let Ok(frame) = Frame::view(bytes) {
+            self.offset += frame.framed_bytes();
+            if frame.kind() == Kind::Message {
+                self.seq = self.seq.next();
+            }
+        }
+    }
+
+    /// [`Cursor::peek_frame`] and a step over it.
+    ///
+    /// # Errors
+    /// See [`ReadError`]; the cursor stays where it is.
+    #[inline]
+    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, ReadError> {
+        let offset = match self.peek_frame()? {
+            Some(_) => self.offset,
+            None => return Ok(None),
+        };
+        self.advance();
+        // Looked at a moment ago, and what is published never changes.
+        Ok(Frame::view(self.segment.view.published().get(offset..).unwrap_or_default()).ok())
     }
 
     #[cold]
