@@ -8,7 +8,6 @@ use seqcast_wire::{SeqNo, Session};
 use super::event::{self, Event};
 use super::join::{Handover, Snapshot};
 use super::meter::Meter;
-use super::trace::{Stage, Trace};
 use crate::book::{Applied, Books, Effect};
 use crate::feed::{FeedState, Item};
 use crate::ring::broadcast::{Guest, Reader, Tap};
@@ -111,7 +110,6 @@ struct Desk<A> {
     skipped_bytes: u64,
     conflicts: u64,
     snapshots: u64,
-    trace: Option<Trace>,
 }
 
 impl<A: Application> BookAgent<A> {
@@ -130,7 +128,6 @@ impl<A: Application> BookAgent<A> {
             skipped_bytes: 0,
             conflicts: 0,
             snapshots: 0,
-            trace: None,
         };
         BookAgent { name: name.into(), input, desk, handover: None, meter }
     }
@@ -146,12 +143,6 @@ impl<A: Application> BookAgent<A> {
     /// Finishes once the session has ended.
     pub fn finishing_at_end(mut self) -> BookAgent<A> {
         self.desk.finish_at_end = true;
-        self
-    }
-
-    /// Marks the time each message was applied.
-    pub fn traced(mut self, trace: Trace) -> BookAgent<A> {
-        self.desk.trace = Some(trace);
         self
     }
 
@@ -291,9 +282,6 @@ impl<A: Application> Desk<A> {
             return;
         }
         let applied = self.books.apply(bytes);
-        if let Some(trace) = &self.trace {
-            trace.mark(Stage::Applied, seq);
-        }
         let tells = applied.effect != Effect::None || applied.trade.is_some();
         if tells && self.state != FeedState::Stale {
             self.application.on_book(seq, received, &applied, &self.books);

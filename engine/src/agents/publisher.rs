@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use seqcast_wire::{SeqNo, Session, ack::Ack};
 
 use super::meter::Meter;
-use super::trace::SourceTrace;
+use super::trace::{Stage, Trace};
 use crate::downstream::{MessageSource, Sender, SenderConfig};
 use crate::io::{Bind, Destination, Driver, EndpointId, EndpointSpec, Received};
 use crate::rewind::{Full, History, Policy, Server, ServerConfig};
@@ -102,7 +102,7 @@ pub struct Publisher<D, S> {
     foreign_acknowledgements: u64,
     /// Messages that had to wait because the history was full of unacknowledged ones.
     refusals: u64,
-    trace: Option<SourceTrace>,
+    trace: Option<Trace>,
     meter: Meter,
 }
 
@@ -162,7 +162,7 @@ impl<D: Driver, S: Script> Publisher<D, S> {
     }
 
     /// Marks the time that each message was meant for, so that latency is measured from there.
-    pub fn traced(mut self, trace: SourceTrace) -> Publisher<D, S> {
+    pub fn traced(mut self, trace: Trace) -> Publisher<D, S> {
         self.trace = Some(trace);
         self
     }
@@ -218,7 +218,7 @@ impl<D: Driver, S: Script> Publisher<D, S> {
             match self.history.try_push(message) {
                 Ok(seq) => {
                     if let Some(trace) = &self.trace {
-                        trace.mark(seq, due);
+                        trace.mark_at(Stage::Scheduled, seq, due);
                     }
                 }
                 Err(Full::Unacknowledged) => {
@@ -255,6 +255,7 @@ impl<D: Driver, S: Script> Publisher<D, S> {
             None => SeqNo::MAX,
         };
         let size = self.sender.max_datagram_bytes();
+        let first = self.sender.next();
         while sent < SEND_LIMIT {
             let (sender, history) = (&mut self.sender, &self.history);
             let mut source = Sendable { history, at: sender.next(), end };
@@ -263,6 +264,9 @@ impl<D: Driver, S: Script> Publisher<D, S> {
                 Ok(0) | Err(_) => break,
                 Ok(_) => sent += 1,
             }
+        }
+        if let Some(trace) = &self.trace {
+            trace.mark_range(Stage::Sent, first, self.sender.next());
         }
         sent
     }

@@ -115,11 +115,10 @@ impl<D: Driver> Subscriber<D> {
 
     fn report(&mut self) {
         let receiver = self.intake.receiver(0);
-        self.meter.feed("", receiver);
+        self.meter.feed(receiver);
         self.meter.set("ring_refusals_total", self.out.refusals);
         self.meter.set("stranger_datagrams_total", self.intake.strangers());
         self.meter.set("busy_datagrams_total", self.intake.busy());
-        self.meter.latency("recovery", &self.recovery);
         self.meter.driver(&self.intake.driver().counters());
     }
 }
@@ -150,5 +149,6 @@ impl<D: Driver + Send> Agent for Subscriber<D> {
 
     fn on_close(&mut self, _now: Nanos) {
         self.report();
+        self.meter.latency(&self.recovery);
     }
 }
