@@ -2,6 +2,7 @@
 
 use core::mem::offset_of;
 
+use seqcast_wire::Error;
 use seqcast_wire::itch::*;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -115,6 +116,21 @@ fn trades() -> Vec<u8> {
             40:4 lower, 44:4 upper,
         }),
     ]
+}
+
+#[test]
+fn every_other_length_is_refused() {
+    for kind in 0..=u8::MAX {
+        for len in 1..100 {
+            let bytes = pattern(kind, len);
+            let parsed = Message::parse(&bytes);
+            match length_of(kind) {
+                None => assert_eq!(parsed, Ok(Message::Unknown(&bytes))),
+                Some(expected) if expected == len => assert!(parsed.is_ok()),
+                Some(expected) => assert_eq!(parsed, Err(Error::Length { kind, expected, actual: len })),
+            }
+        }
+    }
 }
 
 #[test]

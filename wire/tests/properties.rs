@@ -158,6 +158,7 @@ proptest! {
         let message = Message::parse(&bytes).expect("the right length");
         prop_assert_eq!(message.as_bytes(), &bytes[..]);
         prop_assert!(!matches!(message, Message::Unknown(_)));
+        prop_assert!(!format!("{message:?}").is_empty(), "any bytes can be shown");
     }
 
     #[test]
