@@ -17,9 +17,14 @@
 //! Nothing here reads a clock, allocates after [`Receiver::new`], or trusts a number of the network beyond a bound.
 
 mod config;
+mod conflict;
+mod gap;
 mod line;
 mod receiver;
+mod recovery;
+mod stash;
 mod state;
+mod witness;
 
 pub use config::{FeedConfig, FeedConfigError, Rollover, SessionRule, Start, Unfillable};
 pub use line::{LineId, LineStats};
