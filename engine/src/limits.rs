@@ -27,6 +27,8 @@ pub const MAX_NODES: usize = 8;
 pub const MAX_RING_READERS: usize = 64;
 /// Longest message of a broadcast ring: a frame around the longest message of a feed fits with room to spare.
 pub const MAX_RING_MESSAGE_BYTES: usize = 128 << 10;
+/// Bytes of messages for which a publisher's history has a place to remember one: most market-data messages are longer.
+pub const HISTORY_MESSAGE_BYTES: usize = 16;
 /// Smallest ring between agents: room for some of the longest messages.
 pub const MIN_RING_BYTES: usize = 1 << 20;
 /// Smallest segment of a journal: room for some of the longest frames.

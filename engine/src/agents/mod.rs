@@ -16,7 +16,6 @@
 pub mod books;
 pub mod egress;
 pub mod event;
-pub mod ingress;
 pub mod intake;
 pub mod join;
 pub mod journal;

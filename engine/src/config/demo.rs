@@ -12,6 +12,7 @@ use seqcast_wire::Session;
 const REWIND: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 31_010);
 const SNAPSHOT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 31_020);
 const PUBLISHER_REWIND: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 31_110);
+const LOOPBACK: Prefix = Prefix { base: Ipv4Addr::new(127, 0, 0, 0), bits: 8 };
 const USERNAME: &str = "demo";
 const PASSWORD: &str = "demo";
 
@@ -44,11 +45,13 @@ pub(super) fn sequencer() -> Sequencer {
         name: "seq1".into(),
         min_in_sync: 1,
         durability: Durability::Memory,
+        end_with_sources: false,
         sources: vec![Source {
             name: "pub1".into(),
             session: SourceSession::Any,
             lines: lines(11, 31_101),
             rewind_servers: vec![PUBLISHER_REWIND],
+            acknowledge: true,
         }],
     }
 }
@@ -67,13 +70,16 @@ pub(super) fn publisher() -> Publisher {
         lines: lines(11, 31_101),
         rewind_bind: PUBLISHER_REWIND,
         retain_bytes: retain_bytes(),
+        window_messages: Some(4_096),
+        allow: vec![LOOPBACK],
+        limits: RewindLimits::default(),
     }
 }
 
 pub(super) fn rewind() -> Rewind {
     Rewind {
         bind: REWIND,
-        allow: vec![Prefix { base: Ipv4Addr::new(127, 0, 0, 0), bits: 8 }],
+        allow: vec![LOOPBACK],
         limits: RewindLimits::default(),
     }
 }
