@@ -4,6 +4,8 @@
 //! send are written by a closure straight into the driver's memory and may go to several destinations (lines) from
 //! that one buffer. Nothing here allocates after the endpoints are open.
 
+pub mod store;
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
