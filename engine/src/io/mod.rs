@@ -3,13 +3,13 @@
 //! A driver knows endpoints and memory, never sequence numbers. Receive buffers are lent to a closure; datagrams to
 //! send are written by a closure straight into the driver's memory and may go to several destinations (lines) from
 //! that one buffer. Nothing here allocates after the endpoints are open.
-
 //!
 //! | module | what |
 //! |---|---|
 //! | [`any`] | picks a driver at start: io_uring where the kernel allows it, else plain sockets |
 //! | [`uring`] | Linux: multishot receives into provided buffers, batched sends, GSO and GRO |
 //! | [`udp`] | plain non-blocking sockets, wherever there are sockets |
+//! | [`store`] | a journal's segments in files |
 //! | [`tcp`] | non-blocking TCP for snapshots and rewinds; no driver |
 
 mod backlog;
@@ -17,6 +17,7 @@ mod config;
 mod socket;
 
 pub mod any;
+pub mod store;
 pub mod tcp;
 pub mod udp;
 #[cfg(target_os = "linux")]

@@ -84,9 +84,12 @@ impl Memory {
         unsafe { std::slice::from_raw_parts(raw.as_ptr(), raw.len()) }
     }
 
-    /// Loads every page and makes it writable, so that no later store faults.
-    pub fn prefault(&self) {
-        prefault(&self.mapping.raw, 0..self.mapping.raw.len());
+    /// Loads every page, so that a disk that cannot be read is an error here and not the end of the process later.
+    ///
+    /// # Errors
+    /// When a page cannot be loaded.
+    pub fn load(&self) -> io::Result<()> {
+        load(&self.mapping.raw)
     }
 
     /// A reader, which sees nothing before the appender publishes.
@@ -201,6 +204,20 @@ fn prefault(raw: &MmapRaw, range: Range<usize>) {
         // Best effort: an old kernel answers EINVAL, and then pages fault when they are first written.
         let _ = raw.advise_range(memmap2::Advice::PopulateWrite, start, end - start);
     }
+}
+
+#[cfg(target_os = "linux")]
+fn load(raw: &MmapRaw) -> io::Result<()> {
+    match raw.advise(memmap2::Advice::PopulateRead) {
+        // An old kernel does not know the advice; then pages are loaded when they are first read.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        outcome => outcome,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn load(_: &MmapRaw) -> io::Result<()> {
+    Ok(())
 }
 
 #[cfg(not(target_os = "linux"))]
