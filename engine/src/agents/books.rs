@@ -114,7 +114,13 @@ struct Desk<A> {
 
 impl<A: Application> BookAgent<A> {
     /// Applies what comes from `input` to `books`, which are empty or hold everything before the first message.
-    pub fn new(name: impl Into<String>, input: Input, books: Books, application: A, meter: Meter) -> BookAgent<A> {
+    pub fn new(
+        name: impl Into<String>,
+        input: Input,
+        books: Books,
+        application: A,
+        meter: Meter,
+    ) -> BookAgent<A> {
         let desk = Desk {
             books,
             application,

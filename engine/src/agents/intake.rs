@@ -3,7 +3,6 @@
 //! A subscriber has one feed here, a sequencer one a source. The driver delivers datagrams by endpoint, this routes them
 //! to the feed they belong to, and sends out what the feeds ask of their rewind servers.
 
-use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use seqcast_wire::mold;
@@ -89,8 +88,8 @@ impl<D: Driver> Intake<D> {
     /// Opens the endpoints of all feeds.
     ///
     /// # Errors
-    /// What the driver refused.
-    pub fn open(mut driver: D, plans: &[FeedPlan]) -> io::Result<Intake<D>> {
+    /// What the driver refused, or a setting that cannot work.
+    pub fn open(mut driver: D, plans: &[FeedPlan]) -> Result<Intake<D>, AgentError> {
         let mut routes = Vec::new();
         let mut feeds = Vec::new();
         for (feed, plan) in plans.iter().enumerate() {
@@ -102,7 +101,7 @@ impl<D: Driver> Intake<D> {
             let bind = Bind::Local { local: SocketAddrV4::new(plan.request_from, 0), multicast_ttl: 1 };
             let requests = driver.open(&spec(bind, plan.receive_buffer_bytes))?;
             routes.push(Route::Replies { feed });
-            let receiver = Receiver::new(&plan.feed);
+            let receiver = Receiver::new(&plan.feed).map_err(AgentError::failed)?;
             feeds.push(Feed { receiver, rewind_servers: plan.rewind_servers.clone(), requests });
         }
         Ok(Intake { driver, routes, feeds, strangers: 0, busy: 0 })
@@ -121,7 +120,8 @@ impl<D: Driver> Intake<D> {
             let mut one = OneFeed { feed, sink: &mut *sink };
             match route {
                 Route::Line { line, .. } => target.receiver.on_datagram(now, line, received.bytes, &mut one),
-                Route::Replies { .. } => match target.rewind_servers.iter().position(|s| *s == received.from) {
+                Route::Replies { .. } => match target.rewind_servers.iter().position(|s| *s == received.from)
+                {
                     Some(server) => target.receiver.on_reply(now, server, received.bytes, &mut one),
                     None => *strangers += 1,
                 },

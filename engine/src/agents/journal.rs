@@ -28,7 +28,13 @@ pub struct JournalAgent {
 
 impl JournalAgent {
     /// Appends what comes from `ring`, moves `appended`, and raises `ended` once the end of the session is appended.
-    pub fn new(ring: Reader, journal: Journal, appended: Watermark, ended: Flag, meter: Meter) -> JournalAgent {
+    pub fn new(
+        ring: Reader,
+        journal: Journal,
+        appended: Watermark,
+        ended: Flag,
+        meter: Meter,
+    ) -> JournalAgent {
         if journal.chain().ended() {
             ended.raise();
         }

@@ -148,4 +148,3 @@ impl Meter {
         self.set("recovery_max_ns", percentiles.max.0);
     }
 }
-

@@ -5,7 +5,6 @@
 //! | [`publisher`] | a script of messages | its feed on lines; answers to requests for gaps |
 //! | [`ingress`] | the feeds of all sources | one total order, into the sequencer's ring |
 //! | [`journal`] | the sequencer's ring | the journal |
-//! | [`commit`] | what the in-sync set acknowledges | the commit watermark |
 //! | [`egress`] | the committed part of the journal | the feed in total order, on lines |
 //! | [`rewind`] | requests | messages from the journal |
 //! | [`snapshot`] | the committed part of the journal | order books for late joiners, over SoupBinTCP |
@@ -13,9 +12,11 @@
 //! | [`books`] | that ring | order books and an application's events |
 //! | [`join`] | a snapshot server | books to begin with |
 
+mod acknowledge;
 pub mod books;
 pub mod egress;
 pub mod event;
+pub mod ingress;
 pub mod intake;
 pub mod join;
 pub mod journal;

@@ -131,7 +131,12 @@ impl<D: Driver, S: Script> Publisher<D, S> {
     ///
     /// # Errors
     /// What the driver refused, or a setting that cannot work.
-    pub fn open(mut driver: D, script: S, plan: PublisherPlan, meter: Meter) -> Result<Publisher<D, S>, AgentError> {
+    pub fn open(
+        mut driver: D,
+        script: S,
+        plan: PublisherPlan,
+        meter: Meter,
+    ) -> Result<Publisher<D, S>, AgentError> {
         let rewind = driver.open(&EndpointSpec {
             bind: Bind::Local { local: plan.rewind, multicast_ttl: 1 },
             receive_buffer_bytes: 1 << 20,
@@ -241,7 +246,10 @@ impl<D: Driver, S: Script> Publisher<D, S> {
             let size = server.max_datagram_bytes();
             let fill = |buffer: &mut [u8]| {
                 server.fill_reply(&reply, buffer, |push| {
-                    history.messages_from(reply.first).take_while(|(seq, message)| push(*seq, message)).count();
+                    history
+                        .messages_from(reply.first)
+                        .take_while(|(seq, message)| push(*seq, message))
+                        .count();
                 })
             };
             if self.driver.transmit(&to, size, fill).is_err() {
@@ -317,7 +325,10 @@ impl<D: Driver + Send, S: Script> Agent for Publisher<D, S> {
 }
 
 /// Opens one sending endpoint a line.
-pub(super) fn open_lines<D: Driver>(driver: &mut D, lines: &[OutLine]) -> Result<Vec<Destination>, AgentError> {
+pub(super) fn open_lines<D: Driver>(
+    driver: &mut D,
+    lines: &[OutLine],
+) -> Result<Vec<Destination>, AgentError> {
     let mut destinations = Vec::with_capacity(lines.len());
     for line in lines {
         let endpoint = driver.open(&EndpointSpec {

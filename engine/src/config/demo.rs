@@ -12,7 +12,6 @@ use seqcast_wire::Session;
 const REWIND: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 31_010);
 const SNAPSHOT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 31_020);
 const PUBLISHER_REWIND: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 31_110);
-const LOOPBACK: Prefix = Prefix { base: Ipv4Addr::new(127, 0, 0, 0), bits: 8 };
 const USERNAME: &str = "demo";
 const PASSWORD: &str = "demo";
 
@@ -71,17 +70,13 @@ pub(super) fn publisher() -> Publisher {
         rewind_bind: PUBLISHER_REWIND,
         retain_bytes: retain_bytes(),
         window_messages: Some(4_096),
-        allow: vec![LOOPBACK],
+        allow: vec![Prefix::LOOPBACK],
         limits: RewindLimits::default(),
     }
 }
 
 pub(super) fn rewind() -> Rewind {
-    Rewind {
-        bind: REWIND,
-        allow: vec![LOOPBACK],
-        limits: RewindLimits::default(),
-    }
+    Rewind { bind: REWIND, allow: vec![Prefix::LOOPBACK], limits: RewindLimits::default() }
 }
 
 pub(super) fn snapshot() -> Snapshot {

@@ -78,7 +78,8 @@ impl Cursor {
             }
         }
         let bytes = self.segment.view.published().get(self.offset..).unwrap_or_default();
-        let frame = Frame::parse(bytes).map_err(|fault| damaged(&self.segment, self.offset, self.seq, fault))?;
+        let frame =
+            Frame::parse(bytes).map_err(|fault| damaged(&self.segment, self.offset, self.seq, fault))?;
         if frame.seq() != self.seq {
             let fault = FrameError::Field("sequence number");
             return Err(damaged(&self.segment, self.offset, self.seq, fault));

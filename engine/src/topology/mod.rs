@@ -6,8 +6,6 @@
 mod node;
 mod plan;
 mod publisher;
-mod subscriber;
 
 pub use node::{Node, Running};
 pub use publisher::publisher;
-pub use subscriber::{SubscriberParts, subscriber};

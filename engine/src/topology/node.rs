@@ -80,7 +80,8 @@ impl Node {
             runners.push(Runner::spawn(together(&thread.name, agents), config, stop)?);
         }
         while let Some(&(name, _)) = hot.first() {
-            let agents: Vec<_> = hot.extract_if(.., |(thread, _)| *thread == name).map(|(_, agent)| agent).collect();
+            let agents: Vec<_> =
+                hot.extract_if(.., |(thread, _)| *thread == name).map(|(_, agent)| agent).collect();
             let config = runner(name, None, strategy(runtime.idle, runtime), runtime);
             runners.push(Runner::spawn(together(name, agents), config, stop)?);
         }

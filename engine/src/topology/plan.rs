@@ -39,7 +39,11 @@ pub fn driver(config: &Config, node: &mut Node) -> Result<AnyDriver, AgentError>
 }
 
 /// A ring of the configured size; what memory could not be had as asked for goes to `node` as a notice.
-pub fn ring(config: &Config, node: &mut Node, max_readers: usize) -> Result<(Writer, Subscriptions), AgentError> {
+pub fn ring(
+    config: &Config,
+    node: &mut Node,
+    max_readers: usize,
+) -> Result<(Writer, Subscriptions), AgentError> {
     let memory = &config.memory;
     let spec = RingSpec { capacity_bytes: memory.ring_bytes, max_readers };
     let region = Region::anonymous(&RegionSpec {
@@ -76,17 +80,15 @@ pub fn feed(config: &Config, lines: usize, servers: usize) -> FeedConfig {
 /// A source's feed as the sequencer receives it, from number `next` of session `known` on if there was one before.
 ///
 /// The sequencer never leaves a hole in a source: what cannot be filled halts it, loudly, until it can.
-pub fn source_feed(
-    config: &Config,
-    source: &config::Source,
-    known: Option<(Session, SeqNo)>,
-) -> FeedPlan {
+pub fn source_feed(config: &Config, source: &config::Source, known: Option<(Session, SeqNo)>) -> FeedPlan {
     let mut feed = feed(config, source.lines.len(), source.rewind_servers.len());
     feed.rollover = Rollover::AfterEnd;
     feed.on_unfillable = Unfillable::Halt;
     feed.start = Start::At(known.map_or(SeqNo::FIRST, |(_, next)| next));
     feed.session = match (source.session, known) {
-        (SourceSession::Pinned(session), _) | (SourceSession::Any, Some((session, _))) => SessionRule::Pinned(session),
+        (SourceSession::Only(session), _) | (SourceSession::Any, Some((session, _))) => {
+            SessionRule::Pinned(session)
+        }
         (SourceSession::Any, None) => SessionRule::FirstSeen,
     };
     plan(config, feed, &source.lines, &source.rewind_servers)
@@ -145,7 +147,12 @@ pub fn sender(config: &Config) -> SenderConfig {
 }
 
 /// The rewind server's settings.
-pub fn rewind_server(config: &Config, session: Session, allow: &[Prefix], limits: &RewindLimits) -> ServerConfig {
+pub fn rewind_server(
+    config: &Config,
+    session: Session,
+    allow: &[Prefix],
+    limits: &RewindLimits,
+) -> ServerConfig {
     let bucket = |datagrams_per_s: u32, rate: config::Rate| Bucket {
         datagrams_per_s: datagrams_per_s.into(),
         bytes_per_s: rate.bytes_per_s().unwrap_or(u64::MAX),
