@@ -29,5 +29,5 @@ pub use clock::{Clock, wall_ns};
 pub use composite::Composite;
 pub use idle::{IdleStrategy, Idler};
 pub use invoker::Invoker;
-pub use runner::{Outcome, Runner, RunnerConfig, RunnerHandle, RunnerReport, StopFlag};
+pub use runner::{Outcome, Runner, RunnerConfig, RunnerHandle, RunnerReport, SpawnError, StopFlag};
 pub use stall::StallTracker;

@@ -14,6 +14,7 @@ use super::clock::Clock;
 use super::idle::IdleStrategy;
 use super::invoker::Invoker;
 use super::stall::StallTracker;
+use crate::stat::{Counter, Counters, CountersError};
 use crate::time::Nanos;
 
 /// A flag that asks every runner of a process to stop. Clones are the same flag.
@@ -47,7 +48,7 @@ impl StopFlag {
 }
 
 /// How to run an agent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct RunnerConfig {
     /// Name of the thread (Linux shows 15 bytes of it).
     pub name: String,
@@ -57,6 +58,9 @@ pub struct RunnerConfig {
     pub idle: IdleStrategy,
     /// A time between two duty cycles longer than this is counted as a stall.
     pub stall_threshold: Nanos,
+    /// Where to count duty cycles for tools to see: `seqcast_<name>_duty_cycles_total`, `…_busy_cycles_total`,
+    /// `…_stalls_total` and `…_stall_max_ns`, with everything but letters and digits in the name as `_`.
+    pub counters: Option<Counters>,
 }
 
 impl Default for RunnerConfig {
@@ -66,8 +70,25 @@ impl Default for RunnerConfig {
             core: None,
             idle: IdleStrategy::backoff(),
             stall_threshold: Nanos::from_millis(10),
+            counters: None,
         }
     }
+}
+
+/// Why a runner could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// The system gives no more threads.
+    #[error("cannot start thread `{name}`: {source}")]
+    Thread {
+        /// Name of the thread.
+        name: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Its counters could not be made.
+    #[error(transparent)]
+    Counters(#[from] CountersError),
 }
 
 /// How a runner ended.
@@ -134,7 +155,40 @@ pub struct Runner {
     idle: IdleStrategy,
     stop: Arc<AtomicBool>,
     stop_all: StopFlag,
+    counters: Option<DutyCounters>,
     report: RunnerReport,
+}
+
+/// What of the report can be seen while the runner runs.
+#[derive(Debug)]
+struct DutyCounters {
+    duty_cycles: Counter,
+    busy_cycles: Counter,
+    stalls: Counter,
+    stall_max_ns: Counter,
+}
+
+impl DutyCounters {
+    fn new(counters: &Counters, name: &str) -> Result<DutyCounters, CountersError> {
+        let name: String = name
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
+            .collect();
+        let counter = |noun: &str| counters.counter(&format!("seqcast_{name}_{noun}"));
+        Ok(DutyCounters {
+            duty_cycles: counter("duty_cycles_total")?,
+            busy_cycles: counter("busy_cycles_total")?,
+            stalls: counter("stalls_total")?,
+            stall_max_ns: counter("stall_max_ns")?,
+        })
+    }
+
+    fn show(&mut self, report: &RunnerReport) {
+        self.duty_cycles.set(report.duty_cycles);
+        self.busy_cycles.set(report.busy_cycles);
+        self.stalls.set(report.stalls.stalls());
+        self.stall_max_ns.set(report.stalls.max().0);
+    }
 }
 
 impl Runner {
@@ -143,13 +197,14 @@ impl Runner {
     /// The first runner of a process calibrates the [`Clock`], which takes up to a fifth of a second.
     ///
     /// # Errors
-    /// The system gives no more threads.
+    /// See [`SpawnError`].
     pub fn spawn(
         agent: Box<dyn Agent>,
         config: RunnerConfig,
         stop_all: &StopFlag,
-    ) -> io::Result<RunnerHandle> {
-        let RunnerConfig { name, core, idle, stall_threshold } = config;
+    ) -> Result<RunnerHandle, SpawnError> {
+        let RunnerConfig { name, core, idle, stall_threshold, counters } = config;
+        let counters = counters.map(|counters| DutyCounters::new(&counters, &name)).transpose()?;
         let stop = Arc::new(AtomicBool::new(false));
         let report = RunnerReport {
             name: name.clone(),
@@ -164,9 +219,11 @@ impl Runner {
             idle,
             stop: Arc::clone(&stop),
             stop_all: stop_all.clone(),
+            counters,
             report: report.clone(),
         };
-        let thread = thread::Builder::new().name(name).spawn(move || runner.run(agent))?;
+        let thread = thread::Builder::new().name(name.clone()).spawn(move || runner.run(agent));
+        let thread = thread.map_err(|source| SpawnError::Thread { name, source })?;
         Ok(RunnerHandle { stop, thread: Some(thread), not_joined: report })
     }
 
@@ -195,6 +252,9 @@ impl Runner {
             match invoker.invoke(now) {
                 Ok(work_count) => {
                     self.report.busy_cycles += u64::from(work_count > 0);
+                    if let Some(counters) = &mut self.counters {
+                        counters.show(&self.report);
+                    }
                     idler.idle(work_count);
                 }
                 Err(why) => return why.into(),
@@ -271,6 +331,7 @@ mod tests {
     use super::*;
     use crate::runtime::allowed_cores;
     use crate::runtime::testing::{Script, Scripted};
+    use crate::stat::CountersSpec;
 
     fn config(name: &str) -> RunnerConfig {
         RunnerConfig { name: name.into(), ..RunnerConfig::default() }
@@ -345,6 +406,29 @@ mod tests {
         handle.stop();
         assert_eq!(handle.join().outcome, Outcome::Stopped);
         assert!(calls.take().last().unwrap().starts_with("a close"));
+    }
+
+    #[test]
+    fn duty_cycles_are_counted_for_tools() {
+        let counters = Counters::anonymous("test", CountersSpec::default()).unwrap();
+        let (agent, _) = Scripted::new("a", [Script::Work(1), Script::Work(0), Script::Work(1)]);
+        let config = RunnerConfig { counters: Some(counters.clone()), ..config("Feed-1") };
+        let handle = Runner::spawn(Box::new(agent), config.clone(), &StopFlag::new()).unwrap();
+        let value = |label: &str| counters.readings().iter().find(|r| r.label == label).map(|r| r.value);
+        while value("seqcast_feed_1_busy_cycles_total") < Some(2) {
+            thread::yield_now();
+        }
+        handle.stop();
+        let report = handle.join();
+        assert_eq!(value("seqcast_feed_1_duty_cycles_total"), Some(report.duty_cycles));
+        assert_eq!(value("seqcast_feed_1_busy_cycles_total"), Some(2));
+        assert_eq!(value("seqcast_feed_1_stalls_total"), Some(report.stalls.stalls()));
+        assert_eq!(value("seqcast_feed_1_stall_max_ns"), Some(report.stalls.max().0));
+
+        let (agent, calls) = Scripted::new("a", []);
+        let error = Runner::spawn(Box::new(agent), config, &StopFlag::new()).unwrap_err();
+        assert!(error.to_string().contains("`seqcast_feed_1_duty_cycles_total` is there already"), "{error}");
+        assert!(calls.take().is_empty());
     }
 
     #[test]
