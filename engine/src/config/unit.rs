@@ -1,7 +1,6 @@
 //! Values with units, and small values that only a configuration has.
 
 use std::fmt;
-use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use seqcast_wire::Session;

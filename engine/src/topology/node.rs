@@ -1,10 +1,8 @@
 //! A process: its agents, laid out on threads.
 
-use std::io;
-
 use crate::config::{Idle, Runtime};
 use crate::runtime::{
-    Agent, Composite, IdleStrategy, Runner, RunnerConfig, RunnerHandle, RunnerReport, StopFlag,
+    Agent, AgentError, Composite, IdleStrategy, Runner, RunnerConfig, RunnerHandle, RunnerReport, StopFlag,
 };
 use crate::time::Nanos;
 
@@ -64,7 +62,7 @@ impl Node {
     ///
     /// # Errors
     /// The system gives no more threads, or the layout names an agent that is not there.
-    pub fn launch(self, runtime: &Runtime, stop: &StopFlag) -> io::Result<Running> {
+    pub fn launch(self, runtime: &Runtime, stop: &StopFlag) -> Result<Running, AgentError> {
         let Node { mut hot, cold, .. } = self;
         let mut runners = Vec::new();
         for thread in &runtime.threads {
@@ -77,19 +75,21 @@ impl Node {
             }
             let idle = strategy(thread.idle.unwrap_or(runtime.idle), runtime);
             let config = runner(&thread.name, thread.core, idle, runtime);
-            runners.push(Runner::spawn(together(&thread.name, agents), config, stop)?);
+            runners.push(
+                Runner::spawn(together(&thread.name, agents), config, stop).map_err(AgentError::failed)?,
+            );
         }
         while let Some(&(name, _)) = hot.first() {
             let agents: Vec<_> =
                 hot.extract_if(.., |(thread, _)| *thread == name).map(|(_, agent)| agent).collect();
             let config = runner(name, None, strategy(runtime.idle, runtime), runtime);
-            runners.push(Runner::spawn(together(name, agents), config, stop)?);
+            runners.push(Runner::spawn(together(name, agents), config, stop).map_err(AgentError::failed)?);
         }
         let mut background = Vec::new();
         for agent in cold {
             let name = agent.name().to_owned();
             let config = runner(&name, None, IdleStrategy::Sleep(COLD_REST), runtime);
-            background.push(Runner::spawn(agent, config, stop)?);
+            background.push(Runner::spawn(agent, config, stop).map_err(AgentError::failed)?);
         }
         Ok(Running { runners, background })
     }
@@ -127,7 +127,7 @@ fn together(name: &str, mut agents: Vec<Box<dyn Agent>>) -> Box<dyn Agent> {
 }
 
 fn runner(name: &str, core: Option<usize>, idle: IdleStrategy, runtime: &Runtime) -> RunnerConfig {
-    RunnerConfig { name: name.into(), core, idle, stall_threshold: runtime.stall_threshold }
+    RunnerConfig { name: name.into(), core, idle, stall_threshold: runtime.stall_threshold, counters: None }
 }
 
 fn strategy(idle: Idle, runtime: &Runtime) -> IdleStrategy {
@@ -140,14 +140,11 @@ fn strategy(idle: Idle, runtime: &Runtime) -> IdleStrategy {
     }
 }
 
-fn unknown_agent(thread: &str, name: &str, hot: &[(&'static str, Box<dyn Agent>)]) -> io::Error {
+fn unknown_agent(thread: &str, name: &str, hot: &[(&'static str, Box<dyn Agent>)]) -> AgentError {
     let known: Vec<_> = hot.iter().map(|(_, agent)| agent.name()).collect();
-    io::Error::new(
-        io::ErrorKind::InvalidInput,
-        format!(
-            "thread {thread:?} of [[runtime.thread]] names the agent {name:?}, which this process does not have or \
-             has given to another thread; left are: {}",
-            known.join(", ")
-        ),
-    )
+    AgentError::failed(format_args!(
+        "thread {thread:?} of [[runtime.thread]] names the agent {name:?}, which this process does not have or \
+         has given to another thread; left are: {}",
+        known.join(", ")
+    ))
 }
