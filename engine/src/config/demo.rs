@@ -44,11 +44,13 @@ pub(super) fn sequencer() -> Sequencer {
         name: "seq1".into(),
         min_in_sync: 1,
         durability: Durability::Memory,
+        end_with_sources: false,
         sources: vec![Source {
             name: "pub1".into(),
             session: SourceSession::Any,
             lines: lines(11, 31_101),
             rewind_servers: vec![PUBLISHER_REWIND],
+            acknowledge: true,
         }],
     }
 }
@@ -67,15 +69,14 @@ pub(super) fn publisher() -> Publisher {
         lines: lines(11, 31_101),
         rewind_bind: PUBLISHER_REWIND,
         retain_bytes: retain_bytes(),
+        window_messages: Some(4_096),
+        allow: vec![Prefix::LOOPBACK],
+        limits: RewindLimits::default(),
     }
 }
 
 pub(super) fn rewind() -> Rewind {
-    Rewind {
-        bind: REWIND,
-        allow: vec![Prefix { base: Ipv4Addr::new(127, 0, 0, 0), bits: 8 }],
-        limits: RewindLimits::default(),
-    }
+    Rewind { bind: REWIND, allow: vec![Prefix::LOOPBACK], limits: RewindLimits::default() }
 }
 
 pub(super) fn snapshot() -> Snapshot {

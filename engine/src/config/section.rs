@@ -81,6 +81,9 @@ pub struct Sequencer {
     /// When a message counts as kept.
     #[serde(default = "in_memory")]
     pub durability: Durability,
+    /// End the session once every source has ended its own.
+    #[serde(default)]
+    pub end_with_sources: bool,
     /// The feeds that it orders, one to [`MAX_SOURCES`](crate::limits::MAX_SOURCES).
     #[serde(rename = "source")]
     pub sources: Vec<Source>,
@@ -101,6 +104,9 @@ pub struct Source {
     /// Where to ask for what is missing: the publisher's request address.
     #[serde(default, with = "text::list")]
     pub rewind_servers: Vec<SocketAddrV4>,
+    /// Tell the publisher, at its request address, what is committed. Not for publishers that are not Seqcast's.
+    #[serde(default = "yes")]
+    pub acknowledge: bool,
 }
 
 /// `[journal]`.
@@ -133,6 +139,16 @@ pub struct Publisher {
     /// How much of its feed it keeps in memory for that.
     #[serde(default = "retain_bytes", with = "unit::size")]
     pub retain_bytes: usize,
+    /// How many messages may be on their way to a sequencer that acknowledges; nothing is forgotten before it is
+    /// committed there. None: nobody acknowledges.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_messages: Option<u64>,
+    /// Who may ask, and acknowledge.
+    #[serde(with = "text::list")]
+    pub allow: Vec<Prefix>,
+    /// How much is answered.
+    #[serde(default)]
+    pub limits: RewindLimits,
 }
 
 /// `[rewind]`: answering requests for gaps in the feed.
@@ -523,4 +539,8 @@ pub(super) fn retain_bytes() -> usize {
 
 pub(super) fn max_clients() -> usize {
     8
+}
+
+fn yes() -> bool {
+    true
 }

@@ -1,7 +1,6 @@
 //! Values with units, and small values that only a configuration has.
 
 use std::fmt;
-use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use seqcast_wire::Session;
@@ -191,45 +190,7 @@ text_by_from_str!(
     "a rate with a unit (bit/s, kbit/s, Mbit/s or Gbit/s) such as \"1Gbit/s\", or \"unlimited\""
 );
 
-/// A range of IPv4 addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Prefix {
-    /// First address: all bits after the prefix are zero.
-    pub base: Ipv4Addr,
-    /// Length of the prefix, 0 to 32.
-    pub bits: u8,
-}
-
-impl Prefix {
-    /// Whether `addr` is in the range.
-    pub fn contains(&self, addr: Ipv4Addr) -> bool {
-        addr.to_bits() & self.mask() == self.base.to_bits()
-    }
-
-    fn mask(&self) -> u32 {
-        u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0)
-    }
-}
-
-impl FromStr for Prefix {
-    type Err = ();
-
-    /// Reads "10.1.0.0/16"; a bare address is a range of one. Bits after the prefix are refused: they are a slip
-    /// of the pen more often than not.
-    fn from_str(text: &str) -> Result<Prefix, ()> {
-        let (base, bits) = text.split_once('/').unwrap_or((text, "32"));
-        let base: Ipv4Addr = base.parse().map_err(|_| ())?;
-        let bits: u8 = bits.parse().map_err(|_| ())?;
-        let prefix = Prefix { base, bits };
-        if bits <= 32 && prefix.contains(base) { Ok(prefix) } else { Err(()) }
-    }
-}
-
-impl fmt::Display for Prefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.base, self.bits)
-    }
-}
+pub use crate::rewind::Prefix;
 
 text_by_from_str!(Prefix, "a range of IPv4 addresses such as \"10.1.0.0/16\" (no bits set after the prefix)");
 

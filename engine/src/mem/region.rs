@@ -9,7 +9,6 @@
 //!
 //! Pages are there before the first use (prefaulted), and a file's space is reserved, so that nothing stalls or fails
 //! later. What memory that others write looks like is always atomics, never `&[u8]`.
-#![allow(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
 use std::io;

@@ -65,6 +65,6 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         // The writer may be admitting or evicting just now. It does so by compare-and-swap, which fails after this.
-        self.slot().state.store(slot::FREE, Ordering::Release);
+        self.slot().state.swap(slot::FREE, Ordering::AcqRel);
     }
 }

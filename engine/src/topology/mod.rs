@@ -1,0 +1,11 @@
+//! From a configuration to the agents of a process, their rings and their threads.
+//!
+//! The same functions serve a process with one role, the demo (all roles in one process) and tests that drive the
+//! agents by hand: a [`Node`] is launched on threads or turned into one composite.
+
+mod node;
+mod plan;
+mod publisher;
+
+pub use node::{Node, Running};
+pub use publisher::publisher;
