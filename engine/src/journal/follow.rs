@@ -4,7 +4,7 @@ use seqcast_wire::{SeqNo, Session};
 
 use super::error::{Fault, JournalError};
 use super::mark::{Watermarks, read_record};
-use super::scan::{Cut, scan, valid_after};
+use super::scan::{Cut, content_bytes, scan, valid_after};
 use super::segment::{HEADER_BYTES, HeaderRead, SegmentHeader, VERSION};
 use crate::frame::{ALIGN_BYTES, Chain, Frame, FrameError, framed_bytes};
 use crate::limits::MAX_MESSAGE_BYTES;
@@ -313,9 +313,9 @@ impl<R: ReadStore> Follower<R> {
                 Err(JournalError::Version { place: place(), found, known: VERSION })
             }
             HeaderRead::Bad(why) if self.store.writer().is_none() => {
-                match valid_after(&read_whole(&self.store, index)?, 0, None) {
-                    Some(_) => Err(JournalError::BadHeader { place: place(), why }),
-                    None => Ok(None),
+                match content_bytes(&read_whole(&self.store, index)?) {
+                    0..=HEADER_BYTES => Ok(None),
+                    _ => Err(JournalError::BadHeader { place: place(), why }),
                 }
             }
             HeaderRead::Blank | HeaderRead::Bad(_) => Ok(None),
@@ -338,7 +338,7 @@ impl<R: ReadStore> Follower<R> {
             }
         } else if self.judged != Some(here) {
             let content = read_whole(&self.store, self.segment)?;
-            let valid_at = valid_after(&content, self.offset as usize + ALIGN_BYTES, Some(self.chain.next()));
+            let valid_at = valid_after(&content, self.offset as usize + ALIGN_BYTES, self.chain.next());
             if valid_at.is_some() {
                 return Err(self.bad_frame(valid_at));
             }

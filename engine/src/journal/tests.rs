@@ -464,6 +464,24 @@ fn a_tail_that_the_mark_knows_is_never_cut() {
     assert!(open(&disk).unwrap().recovered.cut.is_none(), "it is cut once");
 }
 
+#[test]
+fn a_segment_torn_while_it_was_begun_is_given_up() {
+    let disk = MemoryDisk::default();
+    let mut opened = open(&disk).unwrap();
+    let mut model = Model::default();
+    model.append(&mut opened, &[1; 60_000]);
+    model.append(&mut opened, &[2; 60_000]); // Begins the next segment, and is lost with the process.
+    drop(opened);
+    disk.lose_mark();
+    disk.with_segment(1, |bytes| bytes[600..].fill(0));
+    assert_eq!(verify(&disk).unwrap().cut.unwrap().segment, 1);
+    let opened = open(&disk).unwrap();
+    let cut = opened.recovered.cut.unwrap();
+    assert_eq!((cut.segment, cut.offset, cut.seq), (1, 0, seq(2)));
+    assert_eq!(read_all(&opened.reader), model.frames[..1]);
+    assert_eq!(ReadStore::list(&disk).unwrap().len(), 1);
+}
+
 /// One thread appends, a second prepares and syncs, and two follow: everybody sees the same frames.
 #[test]
 fn threads_share_a_journal() {
@@ -674,6 +692,7 @@ fn check_recovery(disk: &MemoryDisk, model: &Model, truth: &Truth) -> Result<(),
     let prefix = truth.prefix(model);
     let valid_later = truth.whole[prefix..].contains(&true);
     let last_place = model.places.get(prefix.max(1) - 1).map_or(0, |place| place.0);
+    let headless = truth.headers.values().any(|intact| !intact);
     let later_header = truth.headers.iter().any(|(&index, &intact)| intact && index > last_place);
     match open(disk) {
         Ok(opened) => {
@@ -684,7 +703,12 @@ fn check_recovery(disk: &MemoryDisk, model: &Model, truth: &Truth) -> Result<(),
             }
         }
         Err(error) => {
-            prop_assert!(valid_later || later_header, "{} valid frames and nothing else: {}", prefix, error);
+            prop_assert!(
+                valid_later || later_header || headless,
+                "{} valid frames and nothing else: {}",
+                prefix,
+                error
+            );
             let message = error.to_string();
             let names = |index: &u64| message.contains(&disk.place(*index));
             prop_assert!(truth.headers.keys().any(names), "no place: {}", message);
