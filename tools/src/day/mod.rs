@@ -21,14 +21,30 @@
 //! # Ok::<(), seqcast::day::DayError>(())
 //! ```
 
+mod auction;
 mod dice;
+mod flow;
+mod listing;
 mod outbox;
+mod pool;
+mod price;
+mod rare;
+mod references;
+mod schedule;
+mod spin;
 
 use std::io::{self, Write};
 
 use dice::Dice;
+use flow::FlowState;
+use listing::Wheel;
 use outbox::Outbox;
-use seqcast_wire::itch::Stock;
+use pool::Pool;
+use rare::Rare;
+use references::References;
+use schedule::{Clock, Flow, Schedule, Stage, clock_ns};
+use seqcast_wire::Timestamp;
+use seqcast_wire::itch::{Header, Stock, SystemEvent};
 
 /// What day to make. Start from [`DayConfig::default`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +105,17 @@ pub struct Day {
     config: DayConfig,
     dice: Dice,
     outbox: Outbox,
-    listings: Vec<Stock>,
+    schedule: Schedule,
+    clock: Clock,
+    stage: Stage,
+    /// Messages made so far, those waiting in the outbox included.
+    made: u64,
+    pool: Pool,
+    wheel: Wheel,
+    by_activity: Vec<u16>,
+    references: References,
+    flow: FlowState,
+    rare: Rare,
 }
 
 impl Day {
@@ -105,36 +131,114 @@ impl Day {
         if config.messages < needed {
             return Err(DayError::TooShort { symbols: config.symbols, messages: config.messages, needed });
         }
-        let dice = Dice::new(config.seed);
-        Ok(Day { config, dice, outbox: Outbox::default(), listings: Vec::new() })
+        let mut dice = Dice::new(config.seed);
+        let (markets, by_activity) = listing::markets(&mut dice, config.symbols);
+        Ok(Day {
+            dice,
+            outbox: Outbox::default(),
+            schedule: Schedule::new(&config),
+            clock: Clock::new(),
+            stage: Stage::StartOfMessages,
+            made: 0,
+            wheel: Wheel::new(&markets),
+            pool: Pool::new(markets),
+            by_activity,
+            references: References::new(&config),
+            flow: FlowState::new(&config),
+            rare: Rare::new(&config),
+            config,
+        })
     }
 
     /// The next message (ITCH bytes without length prefix), borrowed until the next call; `None` after the last.
     pub fn next_message(&mut self) -> Option<&[u8]> {
         if self.outbox.is_empty() {
             self.outbox.recycle();
-            self.step();
+            while self.outbox.is_empty() && self.stage != Stage::Over {
+                self.step();
+            }
         }
         self.outbox.pop()
     }
 
+    /// What the day is made of.
+    pub fn config(&self) -> &DayConfig {
+        &self.config
+    }
+
     /// Orders live after the messages handed out so far (and the few of the same event still to come).
     pub fn live_orders(&self) -> usize {
-        0
+        self.pool.live()
     }
 
     /// The stocks, by locate from 1.
-    pub fn stocks(&self) -> &[Stock] {
-        &self.listings
+    pub fn stocks(&self) -> impl ExactSizeIterator<Item = Stock> + '_ {
+        self.pool.markets.iter().map(|market| market.stock)
     }
 
-    /// The `count` stocks with most activity, the most active first.
-    pub fn most_active(&self, count: usize) -> Vec<Stock> {
-        self.listings.iter().take(count).copied().collect()
+    /// The stocks by activity, the most active first.
+    pub fn most_active(&self) -> impl ExactSizeIterator<Item = Stock> + '_ {
+        self.by_activity.iter().map(|&market| self.pool.markets[usize::from(market)].stock)
     }
 
+    /// The header of the next message: takes its place in the count and in time.
+    fn header(&mut self, kind: u8, locate: u16) -> Header {
+        let ns = self.clock.tick(self.made, &self.schedule, &mut self.dice);
+        self.made += 1;
+        Header {
+            kind,
+            locate: locate.into(),
+            tracking: (2 * (locate % 4)).into(),
+            timestamp: Timestamp::from_ns(ns),
+        }
+    }
+
+    /// The header of the next message about `market`, and its symbol. Locates are the markets' indices from 1.
+    fn header_of(&mut self, kind: u8, market: u16) -> (Header, Stock) {
+        (self.header(kind, market + 1), self.pool.markets[usize::from(market)].stock)
+    }
+
+    /// Makes what comes next: no message or a few, and the stage after it.
     fn step(&mut self) {
-        let _ = (&self.config, self.dice.u32());
+        self.stage = match self.stage {
+            Stage::StartOfMessages => self.event(b'O', Stage::Directory(0)),
+            Stage::Directory(market) => self.directory(market),
+            Stage::Status(market) => self.status(market),
+            Stage::Positions(left) => self.positions(left),
+            Stage::DeclineLevels => self.decline_levels(),
+            Stage::StartOfSystemHours => {
+                self.clock.enter(clock_ns(4, 0), clock_ns(9, 30));
+                self.event(b'S', Stage::Flow(Flow::PreOpen))
+            }
+            Stage::Flow(flow) => self.flow(flow),
+            Stage::StartOfMarketHours => {
+                self.clock.enter(clock_ns(9, 30), clock_ns(16, 0));
+                self.event(b'Q', Stage::OpeningCross(0))
+            }
+            Stage::OpeningCross(market) => self.opening_cross(market),
+            Stage::Breach => self.breach(),
+            Stage::EndOfMarketHours => {
+                self.clock.enter(clock_ns(16, 0), clock_ns(20, 0));
+                self.event(b'M', Stage::ClosingCross(0))
+            }
+            Stage::ClosingCross(market) => self.closing_cross(market),
+            Stage::EndOfSystemHours => {
+                self.clock.enter(clock_ns(20, 0), clock_ns(20, 5));
+                self.event(b'E', Stage::LateDeletions(schedule::LATE_DELETIONS))
+            }
+            Stage::LateDeletions(left) => self.late_deletion(left),
+            Stage::EndOfMessages => {
+                self.clock.enter(clock_ns(20, 5), clock_ns(20, 6));
+                self.event(b'C', Stage::Over)
+            }
+            Stage::Over => Stage::Over,
+        };
+    }
+
+    fn event(&mut self, event: u8, then: Stage) -> Stage {
+        let header = self.header(SystemEvent::KIND, 0);
+        self.outbox.push(&SystemEvent { header, event });
+        then
     }
 }
 
@@ -147,8 +251,8 @@ pub struct Written {
     pub bytes: u64,
 }
 
-/// Writes the rest of the day as a BinaryFILE: per message its u16 length, big-endian, and its bytes, then a
-/// zero-length record. `out` is best buffered.
+/// Writes the rest of the day as a BinaryFILE: per message its u16 length, big-endian, and its bytes. Like the
+/// published day files it ends without a zero-length record. `out` is best buffered.
 ///
 /// # Errors
 /// What `out` gives.
@@ -160,8 +264,6 @@ pub fn write_binary_file(day: &mut Day, mut out: impl Write) -> io::Result<Writt
         written.messages += 1;
         written.bytes += 2 + message.len() as u64;
     }
-    out.write_all(&[0, 0])?;
     out.flush()?;
-    written.bytes += 2;
     Ok(written)
 }
