@@ -21,4 +21,5 @@ pub const MAX_ENDPOINTS: usize = 256;
 pub const MAX_NODES: usize = 8;
 
 const _: () = assert!(MAX_MESSAGE_BYTES <= u16::MAX as usize, "a MoldUDP64 block has a 16-bit length");
-const _: () = assert!(MAX_SOURCES <= u16::MAX as usize && MAX_ENDPOINTS <= u16::MAX as usize);
+const _: () = assert!(MAX_SOURCES <= u16::MAX as usize, "a source has a 16-bit index");
+const _: () = assert!(MAX_ENDPOINTS <= u16::MAX as usize, "an endpoint has a 16-bit index");
