@@ -18,9 +18,13 @@
 //! | 58 | 6 | zero |
 //! | 64 | … | payload, padded with zeros to a multiple of 8 |
 
+use std::fmt;
+
 use seqcast_wire::{SeqNo, Session};
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::limits::MAX_MESSAGE_BYTES;
 
 /// Bytes of a frame's header.
 pub const HEADER_BYTES: usize = 64;
@@ -29,7 +33,14 @@ pub const ALIGN_BYTES: usize = 8;
 /// Version of the format.
 pub const VERSION: u8 = 1;
 
+/// Where in the header the version stands.
+pub const VERSION_OFFSET: usize = 47;
+
 const CRC_FROM: usize = 8;
+
+mod chain;
+
+pub use chain::{Chain, ChainError, SourceState};
 
 /// What a frame holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +83,10 @@ pub struct Header {
 }
 
 const _: () = assert!(size_of::<Header>() == HEADER_BYTES);
+const _: () = assert!(std::mem::offset_of!(Header, version) == VERSION_OFFSET);
+
+const MESSAGE: u8 = Kind::Message as u8;
+const END: u8 = Kind::End as u8;
 
 /// Why bytes are not a whole frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,16 +110,17 @@ pub enum FrameError {
         /// As computed.
         computed: u32,
     },
-    /// A field has a value that this version does not know.
+    /// A field has a value that this version does not know, or that cannot be.
     #[error("invalid {0}")]
     Field(&'static str),
 }
 
 /// A whole frame, checked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Frame<'a> {
+    bytes: &'a [u8],
     header: &'a Header,
-    payload: &'a [u8],
+    seq: SeqNo,
 }
 
 /// Bytes that a frame with a payload of `len` bytes takes, padding included.
@@ -113,16 +129,20 @@ pub const fn framed_bytes(len: usize) -> usize {
 }
 
 impl<'a> Frame<'a> {
-    /// Looks at the frame at the start of `bytes` and checks it whole, CRC included.
+    /// Looks at the frame at the start of `bytes` and checks it whole: CRC, padding and all.
     ///
     /// # Errors
     /// See [`FrameError`].
     pub fn parse(bytes: &'a [u8]) -> Result<Frame<'a>, FrameError> {
         let frame = Frame::view(bytes)?;
+        let (covered, padding) = frame.bytes.split_at(HEADER_BYTES + frame.payload().len());
         let found = frame.header.crc.get();
-        let computed = crc32c::crc32c(&bytes[CRC_FROM..HEADER_BYTES + frame.payload.len()]);
+        let computed = crc32c::crc32c(&covered[CRC_FROM..]);
         if found != computed {
             return Err(FrameError::Crc { found, computed });
+        }
+        if padding.iter().any(|&byte| byte != 0) {
+            return Err(FrameError::Field("padding"));
         }
         Ok(frame)
     }
@@ -131,51 +151,81 @@ impl<'a> Frame<'a> {
     ///
     /// # Errors
     /// See [`FrameError`].
+    #[inline]
     pub fn view(bytes: &'a [u8]) -> Result<Frame<'a>, FrameError> {
-        let (header, rest) = Header::ref_from_prefix(bytes)
+        let (header, _) = Header::ref_from_prefix(bytes)
             .map_err(|_| FrameError::Truncated { needed: HEADER_BYTES, actual: bytes.len() })?;
-        if header.version == 0 && header.as_bytes().iter().all(|&b| b == 0) {
-            return Err(FrameError::Empty);
+        if header.version != VERSION {
+            let empty = header.as_bytes().iter().all(|&byte| byte == 0);
+            return Err(if empty { FrameError::Empty } else { FrameError::Field("version") });
         }
         let len = header.len.get() as usize;
-        let payload = rest
-            .get(..len)
-            .ok_or(FrameError::Truncated { needed: HEADER_BYTES.saturating_add(len), actual: bytes.len() })?;
-        if header.version != VERSION {
-            return Err(FrameError::Field("version"));
+        if len > MAX_MESSAGE_BYTES {
+            return Err(FrameError::Field("length"));
         }
-        if header.kind != Kind::Message as u8 && header.kind != Kind::End as u8 {
-            return Err(FrameError::Field("kind"));
+        match header.kind {
+            MESSAGE => {}
+            END if len == 0 => {}
+            END => return Err(FrameError::Field("length of an end")),
+            _ => return Err(FrameError::Field("kind")),
         }
-        if header.seq.get() == 0 {
-            return Err(FrameError::Field("sequence number"));
-        }
-        Ok(Frame { header, payload })
+        let seq = SeqNo::new(header.seq.get()).ok_or(FrameError::Field("sequence number"))?;
+        let needed = framed_bytes(len);
+        let actual = bytes.len();
+        let bytes = bytes.get(..needed).ok_or(FrameError::Truncated { needed, actual })?;
+        Ok(Frame { bytes, header, seq })
     }
 
     /// The header.
+    #[inline]
     pub fn header(&self) -> &'a Header {
         self.header
     }
 
     /// Sequence number.
+    #[inline]
     pub fn seq(&self) -> SeqNo {
-        SeqNo::new(self.header.seq.get()).unwrap_or(SeqNo::FIRST)
+        self.seq
     }
 
     /// What the frame holds.
+    #[inline]
     pub fn kind(&self) -> Kind {
-        if self.header.kind == Kind::End as u8 { Kind::End } else { Kind::Message }
+        if self.header.kind == END { Kind::End } else { Kind::Message }
     }
 
     /// The message.
+    #[inline]
     pub fn payload(&self) -> &'a [u8] {
-        self.payload
+        &self.bytes[HEADER_BYTES..][..self.header.len.get() as usize]
+    }
+
+    /// All of the frame, padding included: what is appended to a journal and sent to standbys.
+    #[inline]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
     }
 
     /// Bytes that the frame takes, padding included.
+    #[inline]
     pub fn framed_bytes(&self) -> usize {
-        framed_bytes(self.payload.len())
+        self.bytes.len()
+    }
+}
+
+impl fmt::Debug for Frame<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let h = self.header;
+        f.debug_struct("Frame")
+            .field("seq", &self.seq)
+            .field("kind", &self.kind())
+            .field("epoch", &h.epoch.get())
+            .field("stamp_ns", &h.stamp_ns.get())
+            .field("source", &h.source.get())
+            .field("source_session", &h.source_session)
+            .field("source_seq", &h.source_seq.get())
+            .field("payload_bytes", &h.len.get())
+            .finish()
     }
 }
 
@@ -183,8 +233,10 @@ impl<'a> Frame<'a> {
 /// Gives the CRC, which the next frame carries as `previous_crc`.
 ///
 /// # Panics
-/// When `out` is not exactly [`framed_bytes`] of the payload long: the caller claimed the wrong room.
+/// When `out` is not exactly [`framed_bytes`] of the payload long (the caller claimed the wrong room), or the payload
+/// is longer than [`MAX_MESSAGE_BYTES`].
 pub fn seal(out: &mut [u8], mut header: Header, payload: &[u8]) -> u32 {
+    assert!(payload.len() <= MAX_MESSAGE_BYTES, "a message fits a datagram");
     assert_eq!(out.len(), framed_bytes(payload.len()), "the slot is claimed for this frame");
     header.len = U32::new(payload.len() as u32);
     header.version = VERSION;

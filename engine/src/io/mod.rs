@@ -4,10 +4,33 @@
 //! send are written by a closure straight into the driver's memory and may go to several destinations (lines) from
 //! that one buffer. Nothing here allocates after the endpoints are open.
 
+//!
+//! | module | what |
+//! |---|---|
+//! | [`any`] | picks a driver at start: io_uring where the kernel allows it, else plain sockets |
+//! | [`uring`] | Linux: multishot receives into provided buffers, batched sends, GSO and GRO |
+//! | [`udp`] | plain non-blocking sockets, wherever there are sockets |
+//! | [`tcp`] | non-blocking TCP for snapshots and rewinds; no driver |
+
+mod backlog;
+mod config;
+mod socket;
+
+pub mod any;
+pub mod tcp;
+pub mod udp;
+#[cfg(target_os = "linux")]
+pub mod uring;
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+pub use self::any::{AnyDriver, DriverChoice, open_best};
+pub use self::config::DriverConfig;
 use crate::time::Nanos;
+
+/// Destinations of one [`Driver::transmit`].
+pub const MAX_DESTINATIONS: usize = 64;
 
 /// An endpoint of one driver, numbered from 0 in the order of opening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

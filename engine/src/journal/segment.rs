@@ -1,0 +1,154 @@
+//! The header of a segment.
+//!
+//! | offset | bytes | field (little-endian) |
+//! |---|---|---|
+//! | 0 | 8 | `SEQCJRNL` |
+//! | 8 | 4 | CRC-32C of the rest of the header |
+//! | 12 | 4 | version of the format |
+//! | 16 | 8 | index of the segment |
+//! | 24 | 8 | bytes of the segment |
+//! | 32 | 8 | incarnation of the journal that wrote it |
+//! | 40 | 8 | first sequence number |
+//! | 48 | 8 | epoch of the frame before |
+//! | 56 | 8 | event time of the frame before |
+//! | 64 | 4 | CRC-32C of the frame before |
+//! | 68 | 10 | session |
+//! | 78 | 50 | zero |
+//! | 128 | 64 × 24 | each source at that point: 8 next number, 10 session, 6 zero |
+//! | 1,664 | 384 | zero |
+//! | 2,048 | … | frames |
+//!
+//! It holds all of a [`Chain`], so that a journal whose oldest segments were removed still knows every source.
+
+use seqcast_wire::{SeqNo, Session};
+use zerocopy::byteorder::little_endian::{U32, U64};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::frame::{Chain, SourceState};
+use crate::limits::MAX_SOURCES;
+
+/// Bytes of a segment's header: the first frame begins here.
+pub const HEADER_BYTES: usize = 2048;
+/// The first bytes of a segment.
+pub const MAGIC: [u8; 8] = *b"SEQCJRNL";
+/// Version of the format.
+pub const VERSION: u32 = 1;
+
+const CRC_FROM: usize = 12;
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct RawSource {
+    next: U64,
+    session: Session,
+    reserved: [u8; 6],
+}
+
+#[derive(Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Raw {
+    magic: [u8; 8],
+    crc: U32,
+    version: U32,
+    index: U64,
+    segment_bytes: U64,
+    incarnation: U64,
+    first: U64,
+    epoch: U64,
+    stamp_ns: U64,
+    previous_crc: U32,
+    session: Session,
+    reserved: [u8; 50],
+    sources: [RawSource; MAX_SOURCES],
+    tail: [u8; 384],
+}
+
+const _: () = assert!(size_of::<Raw>() == HEADER_BYTES);
+
+/// A segment's header, decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentHeader {
+    /// Session that the journal records.
+    pub session: Session,
+    /// Index of the segment.
+    pub index: u64,
+    /// Bytes of the segment.
+    pub segment_bytes: u64,
+    /// Incarnation of the journal that wrote it.
+    pub incarnation: u64,
+    /// Where the chain stands before the first frame.
+    pub chain: Chain,
+}
+
+/// What stands where a segment's header should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderRead {
+    /// A header.
+    Header(SegmentHeader),
+    /// Only zeroes: the segment was prepared, and never begun.
+    Blank,
+    /// A header of another version.
+    Version(u32),
+    /// Something else.
+    Bad(&'static str),
+}
+
+impl SegmentHeader {
+    /// The header as it stands in the segment.
+    pub fn encode(&self) -> [u8; HEADER_BYTES] {
+        let mut raw = Raw::new_zeroed();
+        raw.magic = MAGIC;
+        raw.version = U32::new(VERSION);
+        raw.index = U64::new(self.index);
+        raw.segment_bytes = U64::new(self.segment_bytes);
+        raw.incarnation = U64::new(self.incarnation);
+        raw.first = U64::new(self.chain.next().value());
+        raw.epoch = U64::new(self.chain.epoch());
+        raw.stamp_ns = U64::new(self.chain.stamp_ns());
+        raw.previous_crc = U32::new(self.chain.crc());
+        raw.session = self.session;
+        for (raw, source) in raw.sources.iter_mut().zip(self.chain.sources()) {
+            raw.next = U64::new(source.next.value());
+            raw.session = source.session;
+        }
+        raw.crc = U32::new(crc32c::crc32c(&raw.as_bytes()[CRC_FROM..]));
+        zerocopy::transmute!(raw)
+    }
+
+    /// Reads the header at the start of a segment.
+    pub fn decode(segment: &[u8]) -> HeaderRead {
+        let head = &segment[..segment.len().min(HEADER_BYTES)];
+        if head.iter().all(|&byte| byte == 0) {
+            return HeaderRead::Blank;
+        }
+        let Ok(raw) = Raw::ref_from_bytes(head) else {
+            return HeaderRead::Bad("cut off");
+        };
+        if raw.magic != MAGIC {
+            return HeaderRead::Bad("no journal segment");
+        }
+        if raw.crc.get() != crc32c::crc32c(&head[CRC_FROM..]) {
+            return HeaderRead::Bad("its CRC-32C differs");
+        }
+        if raw.version.get() != VERSION {
+            return HeaderRead::Version(raw.version.get());
+        }
+        let mut sources = Box::new([SourceState::NONE; MAX_SOURCES]);
+        for (source, raw) in sources.iter_mut().zip(&raw.sources) {
+            let Some(next) = SeqNo::new(raw.next.get()) else {
+                return HeaderRead::Bad("a source's number is 0");
+            };
+            *source = SourceState { session: raw.session, next };
+        }
+        let Some(first) = SeqNo::new(raw.first.get()) else {
+            return HeaderRead::Bad("the first number is 0");
+        };
+        HeaderRead::Header(SegmentHeader {
+            session: raw.session,
+            index: raw.index.get(),
+            segment_bytes: raw.segment_bytes.get(),
+            incarnation: raw.incarnation.get(),
+            chain: Chain::resume(first, raw.previous_crc.get(), raw.epoch.get(), raw.stamp_ns.get(), sources),
+        })
+    }
+}
