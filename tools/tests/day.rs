@@ -110,7 +110,10 @@ impl Checker {
     fn add(&mut self, reference: u64, locate: u16, side: u8, shares: u32, price: u32) {
         assert!(self.seen.insert(reference), "reference {reference} was there before");
         assert!(reference > 0 && shares > 0 && price > 0 && price <= 2_000_000_000);
-        assert!(price < 10_000 || price % 100 == 0, "from a dollar on, prices come in cents: {price}");
+        assert!(
+            price < 10_000 || price.is_multiple_of(100),
+            "from a dollar on, prices come in cents: {price}"
+        );
         let buy = side == b'B';
         assert!(buy || side == b'S');
         self.orders.insert(reference, Live { locate, buy, price, shares });
@@ -250,7 +253,10 @@ fn the_seed_alone_makes_the_bytes() {
     let pinned = digest(config.clone());
     assert_eq!(pinned, digest(config));
     assert_ne!(pinned, digest(other));
-    assert_eq!(pinned, 17_651_005_055_197_862_072, "the day of this seed changed: recorded figures no longer compare");
+    assert_eq!(
+        pinned, 17_651_005_055_197_862_072,
+        "the day of this seed changed: recorded figures no longer compare"
+    );
 }
 
 #[test]

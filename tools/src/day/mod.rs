@@ -44,6 +44,7 @@ use rare::Rare;
 use references::References;
 use schedule::{Clock, Flow, Schedule, Stage, clock_ns};
 use seqcast_wire::Timestamp;
+use seqcast_wire::dump::RECORD_HEADER_BYTES;
 use seqcast_wire::itch::{Header, Stock, SystemEvent};
 
 /// What day to make. Start from [`DayConfig::default`].
@@ -258,12 +259,24 @@ pub struct Written {
 /// What `out` gives.
 pub fn write_binary_file(day: &mut Day, mut out: impl Write) -> io::Result<Written> {
     let mut written = Written::default();
-    while let Some(message) = day.next_message() {
+    while write_records(day, &mut out, u64::MAX, &mut written)? {}
+    out.flush()?;
+    Ok(written)
+}
+
+/// Writes up to `most` messages and adds them to `written`; `false` when the day is over.
+pub(crate) fn write_records(
+    day: &mut Day,
+    out: &mut impl Write,
+    most: u64,
+    written: &mut Written,
+) -> io::Result<bool> {
+    for _ in 0..most {
+        let Some(message) = day.next_message() else { return Ok(false) };
         out.write_all(&(message.len() as u16).to_be_bytes())?;
         out.write_all(message)?;
         written.messages += 1;
-        written.bytes += 2 + message.len() as u64;
+        written.bytes += (RECORD_HEADER_BYTES + message.len()) as u64;
     }
-    out.flush()?;
-    Ok(written)
+    Ok(true)
 }
