@@ -5,3 +5,4 @@ pub mod day;
 mod input;
 mod output;
 mod pcapng;
+pub mod script;
