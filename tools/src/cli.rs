@@ -5,6 +5,9 @@
 
 mod book;
 mod generate;
+mod process;
+mod publish;
+mod sequence;
 mod stats;
 
 use std::process::ExitCode;
@@ -41,6 +44,12 @@ enum Command {
     /// Build order books from a file and show them
     #[command(after_help = EXIT_CODES)]
     Book(book::Args),
+    /// Publish a feed from a file, a capture or the generator
+    #[command(after_help = EXIT_CODES)]
+    Publish(publish::Args),
+    /// Put the feeds of publishers into one order and publish that
+    #[command(after_help = EXIT_CODES)]
+    Sequence(sequence::Args),
 }
 
 /// How a subcommand ended, when it could run; see the exit codes.
@@ -77,6 +86,8 @@ pub fn main() -> ExitCode {
         Command::Gen(args) => generate::run(&args, output),
         Command::Stats(args) => stats::run(&args, output),
         Command::Book(args) => book::run(&args, output),
+        Command::Publish(args) => publish::run(&args, output),
+        Command::Sequence(args) => sequence::run(&args, output),
     };
     ended.map_or_else(|error| failure(&error), ExitCode::from)
 }
