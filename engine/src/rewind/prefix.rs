@@ -30,6 +30,8 @@ pub enum PrefixError {
 impl Prefix {
     /// Every address.
     pub const ANY: Prefix = Prefix { network: 0, mask: 0 };
+    /// 127.0.0.0/8.
+    pub const LOOPBACK: Prefix = Prefix { network: 0x7F00_0000, mask: 0xFF00_0000 };
 
     /// Whether `address` lies in the prefix.
     pub const fn contains(&self, address: Ipv4Addr) -> bool {

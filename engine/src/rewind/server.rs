@@ -296,22 +296,22 @@ impl Server {
         }
     }
 
-    /// Writes a reply into `buffer`, with as many of `messages` (numbers rising from [`Reply::first`]) as completely
-    /// fit, and gives its length; 0 when not even the first is there or fits, and nothing is to be sent.
-    pub fn fill_reply<'m>(
+    /// Writes a reply into `buffer` and gives its length; 0 when nothing is to be sent.
+    ///
+    /// `messages` is called once and pushes messages, numbers rising from [`Reply::first`], until `push` answers
+    /// `false`: the reply holds as many as completely fit, and no more than were asked for.
+    pub fn fill_reply(
         &mut self,
         reply: &Reply,
-        messages: impl Iterator<Item = (SeqNo, &'m [u8])>,
         buffer: &mut [u8],
+        messages: impl FnOnce(&mut dyn FnMut(SeqNo, &[u8]) -> bool),
     ) -> usize {
         let size = self.config.max_datagram_bytes.min(buffer.len());
         let mut len = 0;
         if let Ok(mut packer) = Packer::new(&mut buffer[..size], self.config.session, reply.first) {
-            for (seq, message) in messages.take(reply.count.into()) {
-                if seq != packer.next() || !packer.try_push(message) {
-                    break;
-                }
-            }
+            messages(&mut |seq, message| {
+                packer.count() < reply.count && seq == packer.next() && packer.try_push(message)
+            });
             let count = packer.count();
             if count > 0 {
                 len = packer.finish();

@@ -1,32 +1,33 @@
-//! What both sides of a link share: output with a bound, and timers.
+//! What both ends of a link share: output and timers.
 
 use seqcast_wire::soup::Packet;
 
-use super::stream::Output;
-use super::{Closing, Timing};
+use super::output::Output;
+use super::{Closed, HEARTBEAT, TIMEOUT};
 use crate::time::Nanos;
 
 /// Packets on their way out, and when something last happened.
 #[derive(Debug)]
 pub(super) struct Pipe {
-    timing: Timing,
     output: Output,
+    heard: Nanos,
     sent: Nanos,
-    /// The output was empty, or some of it was written.
+    /// Nothing waited to be written then, or some of it was.
     moved: Nanos,
-    received: Nanos,
+    /// Some was written since `moved`.
+    written: bool,
 }
 
 impl Pipe {
-    pub(super) fn new(timing: Timing, output_bytes: usize, now: Nanos) -> Pipe {
-        Pipe { timing, output: Output::new(output_bytes), sent: now, moved: now, received: now }
+    pub(super) fn new(output_bytes: usize, now: Nanos) -> Pipe {
+        Pipe { output: Output::new(output_bytes), heard: now, sent: now, moved: now, written: false }
     }
 
-    pub(super) fn timing(&self) -> &Timing {
-        &self.timing
+    pub(super) fn on_heard(&mut self, now: Nanos) {
+        self.heard = now;
     }
 
-    /// Queues a packet; `false`, and nothing changed, when it does not fit.
+    /// Queues a packet; `false`, and nothing queued, when it finds no room.
     pub(super) fn try_send(&mut self, now: Nanos, packet: &Packet<'_>) -> bool {
         let sent = self.output.try_push(packet);
         if sent {
@@ -35,43 +36,40 @@ impl Pipe {
         sent
     }
 
-    pub(super) fn on_received(&mut self, now: Nanos) {
-        self.received = now;
+    /// Bytes were sent past the output.
+    pub(super) fn on_sent(&mut self, now: Nanos) {
+        self.sent = now;
+        self.written = true;
     }
 
-    pub(super) fn output(&self) -> &[u8] {
-        self.output.bytes()
+    pub(super) fn pending(&self) -> &[u8] {
+        self.output.pending()
     }
 
-    pub(super) fn on_written(&mut self, now: Nanos, count: usize) {
-        self.output.consume(count);
-        if count > 0 {
-            self.moved = now;
-        }
+    pub(super) fn on_written(&mut self, len: usize) {
+        self.output.on_written(len);
+        self.written |= len > 0;
     }
 
-    /// Runs the timers: queues `heartbeat` when it is due, or tells why the link must be closed. Call it on a closing link
-    /// too.
-    pub(super) fn poll(&mut self, now: Nanos, heartbeat: Option<&Packet<'_>>) -> Option<Closing> {
-        if self.output.bytes().is_empty() {
-            self.moved = now;
+    /// Runs the timers: sends `heartbeat`, if any, when nothing else was sent, or tells why the link is over.
+    pub(super) fn poll(&mut self, now: Nanos, heartbeat: Option<&Packet<'_>>) -> Result<(), Closed> {
+        let is_empty = self.output.pending().is_empty();
+        if is_empty || self.written {
+            (self.moved, self.written) = (now, false);
         }
-        if now.since(self.received) >= self.timing.timeout {
-            return Some(Closing::Silent);
+        if now.since(self.heard) >= TIMEOUT {
+            return Err(Closed::Silent);
         }
-        if self.is_stuck(now) {
-            return Some(Closing::Stalled);
+        if now.since(self.moved) >= TIMEOUT {
+            return Err(Closed::Stalled);
         }
+        // While something waits to be written, a heartbeat would wait behind it.
         if let Some(heartbeat) = heartbeat
-            && now.since(self.sent) >= self.timing.heartbeat
+            && is_empty
+            && now.since(self.sent) >= HEARTBEAT
         {
             self.try_send(now, heartbeat);
         }
-        None
-    }
-
-    /// Whether output has waited for too long without any of it being written.
-    pub(super) fn is_stuck(&self, now: Nanos) -> bool {
-        !self.output.bytes().is_empty() && now.since(self.moved) >= self.timing.timeout
+        Ok(())
     }
 }
