@@ -224,7 +224,7 @@ impl Agent for Joiner {
                 books.live_orders()
             );
             if let Some(mut link) = link {
-                link.log_out();
+                link.log_out(now);
             }
             self.backoff = BACKOFF.0;
             self.handover.bring(Snapshot { session, next, books });
