@@ -21,7 +21,7 @@ impl<const N: usize> Alpha<N> {
 
     /// The bytes without their padding.
     pub fn trimmed(&self) -> &[u8] {
-        self.0.trim_ascii_end()
+        trim_spaces_end(&self.0)
     }
 
     /// The text without its padding; `None` when the bytes are not ASCII.
@@ -41,6 +41,23 @@ impl<const N: usize> fmt::Debug for Alpha<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\"", self.0.escape_ascii())
     }
+}
+
+/// `text` without the spaces after it.
+pub(crate) fn trim_spaces_end(mut text: &[u8]) -> &[u8] {
+    while let [rest @ .., b' '] = text {
+        text = rest;
+    }
+    text
+}
+
+/// `text` without the spaces on either side.
+pub(crate) fn trim_spaces(text: &[u8]) -> &[u8] {
+    let mut text = trim_spaces_end(text);
+    while let [b' ', rest @ ..] = text {
+        text = rest;
+    }
+    text
 }
 
 /// A price in units of 1/10,000 (ITCH "Price(4)").
@@ -83,6 +100,11 @@ impl fmt::Debug for Price4 {
 pub struct Price8(pub U64);
 
 impl Price8 {
+    /// The price of `units` hundred-millionths.
+    pub const fn new(units: u64) -> Price8 {
+        Price8(U64::new(units))
+    }
+
     /// The price in hundred-millionths.
     pub const fn units(self) -> u64 {
         self.0.get()

@@ -167,8 +167,8 @@ impl<'a> Packer<'a> {
 
     /// Adds a message; `false`, and nothing written, when it does not fit any more.
     pub fn try_push(&mut self, message: &[u8]) -> bool {
-        let end = self.len + BLOCK_HEADER_BYTES + message.len();
         let Ok(length) = u16::try_from(message.len()) else { return false };
+        let end = self.len + BLOCK_HEADER_BYTES + message.len();
         let fits = self.count < MAX_COUNT && self.next().checked_add(1).is_some();
         let Some(block) = self.buffer.get_mut(self.len..end).filter(|_| fits) else { return false };
         let (head, body) = block.split_at_mut(BLOCK_HEADER_BYTES);
@@ -240,5 +240,154 @@ impl Request {
     /// Writes the request and gives its length; 0 when `buffer` is too short.
     pub fn emit(&self, buffer: &mut [u8]) -> usize {
         write_header(buffer, self.session, self.first, self.count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+
+    const SESSION: Session = Session::from_wire(*b"MDREPL0001");
+
+    fn datagram(first: u64, count: u16, blocks: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(SESSION.as_bytes());
+        bytes.extend_from_slice(&first.to_be_bytes());
+        bytes.extend_from_slice(&count.to_be_bytes());
+        bytes.extend_from_slice(blocks);
+        bytes
+    }
+
+    fn error(first: u64, count: u16, blocks: &[u8]) -> Error {
+        Downstream::parse(&datagram(first, count, blocks)).expect_err("a lying datagram")
+    }
+
+    #[test]
+    fn messages_come_in_order_with_their_lengths() {
+        let bytes = datagram(7, 3, b"\0\x02ab\0\0\0\x01c");
+        let downstream = Downstream::parse(&bytes).unwrap();
+        assert_eq!(downstream.session(), SESSION);
+        assert_eq!(downstream.kind(), Kind::Data(3));
+        assert_eq!((downstream.first().value(), downstream.next().value()), (7, 10));
+        let messages = downstream.messages();
+        assert_eq!(messages.len(), 3);
+        assert!(messages.eq([&b"ab"[..], b"", b"c"]));
+    }
+
+    #[test]
+    fn a_count_that_lies_is_found_out() {
+        assert_eq!(error(1, 2, b"\0\x01a"), Error::PastEnd { offset: 23 });
+        assert_eq!(error(1, 2, b"\0\x01a\0"), Error::PastEnd { offset: 23 });
+        assert_eq!(error(1, MAX_COUNT, b"\0\x01a"), Error::PastEnd { offset: 23 });
+        assert_eq!(error(1, 1, b"\0\x01a\0\x01b"), Error::Trailing { offset: 23 });
+        assert_eq!(error(1, 1, b""), Error::PastEnd { offset: 20 });
+    }
+
+    #[test]
+    fn a_length_that_lies_is_found_out() {
+        assert_eq!(error(1, 1, b"\0\x02a"), Error::PastEnd { offset: 20 });
+        assert_eq!(error(1, 1, b"\xFF\xFFa"), Error::PastEnd { offset: 20 });
+        assert_eq!(error(1, 2, b"\0\x01a\0\x03bc"), Error::PastEnd { offset: 23 });
+        assert_eq!(error(1, 1, b"\0\x01ab"), Error::Trailing { offset: 23 });
+    }
+
+    #[test]
+    fn heartbeat_and_end_of_session_carry_nothing() {
+        for (count, kind) in [(0, Kind::Heartbeat), (0xFFFF, Kind::EndOfSession)] {
+            let bytes = datagram(6, count, b"");
+            let downstream = Downstream::parse(&bytes).unwrap();
+            assert_eq!(downstream.kind(), kind);
+            assert_eq!(downstream.first(), downstream.next(), "the number stands");
+            assert_eq!(downstream.messages().count(), 0);
+            assert_eq!(error(6, count, b"\0\x01a"), Error::Trailing { offset: 20 });
+        }
+    }
+
+    #[test]
+    fn numbers_stay_in_their_range() {
+        assert_eq!(error(0, 0, b""), Error::SeqNo);
+        assert_eq!(error(0, 1, b"\0\0"), Error::SeqNo);
+        assert_eq!(error(u64::MAX, 1, b"\0\0"), Error::SeqNo);
+        assert_eq!(error(u64::MAX - 1, 2, b"\0\0\0\0"), Error::SeqNo);
+        let bytes = datagram(u64::MAX - 1, 1, b"\0\0");
+        assert_eq!(Downstream::parse(&bytes).unwrap().next(), SeqNo::MAX);
+        for count in [0, 0xFFFF] {
+            let bytes = datagram(u64::MAX, count, b"");
+            assert_eq!(Downstream::parse(&bytes).unwrap().next(), SeqNo::MAX);
+        }
+    }
+
+    #[test]
+    fn what_is_shorter_than_a_header_is_truncated() {
+        let bytes = datagram(1, 0, b"");
+        for len in 0..HEADER_BYTES {
+            let expected = Error::Truncated { needed: HEADER_BYTES, actual: len };
+            assert_eq!(Downstream::parse(&bytes[..len]).unwrap_err(), expected);
+            assert_eq!(Request::parse(&bytes[..len]).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn a_request_is_exactly_a_header() {
+        let bytes = datagram(2, 3, b"");
+        let request = Request::parse(&bytes).unwrap();
+        assert_eq!(request, Request { session: SESSION, first: SeqNo::new(2).unwrap(), count: 3 });
+        assert_eq!(Request::parse(&datagram(2, 3, b"x")), Err(Error::Trailing { offset: 20 }));
+        assert_eq!(Request::parse(&datagram(0, 3, b"")), Err(Error::SeqNo));
+        for count in [0, 0xFFFF] {
+            assert_eq!(Request::parse(&datagram(2, count, b"")).unwrap().count, count);
+        }
+    }
+
+    #[test]
+    fn a_packer_refuses_what_does_not_fit_and_goes_on() {
+        let mut buffer = [0xAA; 30];
+        let mut packer = Packer::new(&mut buffer, SESSION, SeqNo::FIRST).unwrap();
+        assert!(packer.try_push(b"abc"));
+        assert!(!packer.try_push(b"four"), "5 bytes are left and 6 needed");
+        assert!(packer.try_push(b"xyz"), "exactly the rest");
+        assert!(!packer.try_push(b""), "not even a length fits");
+        assert_eq!((packer.count(), packer.next().value()), (2, 3));
+        assert_eq!(packer.finish(), 30);
+        let downstream = Downstream::parse(&buffer).unwrap();
+        assert!(downstream.messages().eq([&b"abc"[..], b"xyz"]));
+    }
+
+    #[test]
+    fn a_packer_stops_at_the_limits_of_the_format() {
+        let mut buffer = std::vec![0; 200_000];
+        let mut packer = Packer::new(&mut buffer, SESSION, SeqNo::FIRST).unwrap();
+        assert!(!packer.try_push(&[0; 65_536]), "longer than a block can say");
+        let pushed = (0..70_000).take_while(|_| packer.try_push(b"")).count();
+        assert_eq!(pushed, usize::from(MAX_COUNT), "one more would say end of session");
+        let len = packer.finish();
+        assert_eq!(Downstream::parse(&buffer[..len]).unwrap().kind(), Kind::Data(MAX_COUNT));
+
+        let last = SeqNo::new(u64::MAX - 1).unwrap();
+        let mut packer = Packer::new(&mut buffer, SESSION, last).unwrap();
+        assert!(packer.try_push(b"last"));
+        assert!(!packer.try_push(b"past the last"));
+        let len = packer.finish();
+        assert!(Downstream::parse(&buffer[..len]).is_ok());
+    }
+
+    #[test]
+    fn a_packer_without_messages_makes_a_heartbeat() {
+        let mut buffer = [0; HEADER_BYTES];
+        let packer = Packer::new(&mut buffer, SESSION, SeqNo::FIRST).unwrap();
+        assert_eq!(packer.finish(), HEADER_BYTES);
+        assert_eq!(Downstream::parse(&buffer).unwrap().kind(), Kind::Heartbeat);
+    }
+
+    #[test]
+    fn too_short_a_buffer_is_told() {
+        let mut buffer = [0; HEADER_BYTES - 1];
+        let request = Request { session: SESSION, first: SeqNo::FIRST, count: 1 };
+        assert_eq!(emit_heartbeat(&mut buffer, SESSION, SeqNo::FIRST), 0);
+        assert_eq!(emit_end_of_session(&mut buffer, SESSION, SeqNo::FIRST), 0);
+        assert_eq!(request.emit(&mut buffer), 0);
+        assert!(Packer::new(&mut buffer, SESSION, SeqNo::FIRST).is_err());
     }
 }

@@ -4,6 +4,7 @@ use core::str::FromStr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::Error;
+use crate::field::trim_spaces;
 
 /// Number of a message in its session, from 1.
 ///
@@ -97,7 +98,7 @@ impl FromStr for Session {
 
 impl fmt::Display for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0.trim_ascii().escape_ascii(), f)
+        fmt::Display::fmt(&trim_spaces(&self.0).escape_ascii(), f)
     }
 }
 

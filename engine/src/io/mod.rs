@@ -4,10 +4,39 @@
 //! send are written by a closure straight into the driver's memory and may go to several destinations (lines) from
 //! that one buffer. Nothing here allocates after the endpoints are open.
 
+//!
+//! | module | what |
+//! |---|---|
+//! | [`any`] | picks a driver at start: io_uring where the kernel allows it, else plain sockets |
+//! | [`uring`] | Linux: multishot receives into provided buffers, batched sends, GSO and GRO |
+//! | [`udp`] | plain non-blocking sockets, wherever there are sockets |
+//! | [`pcap`] | plays capture files; a reader of captures for tools |
+//! | [`fault`] | around a driver: seeded loss, duplicates, delay, reordering |
+//! | [`tap`] | around a driver: writes what passes as pcapng |
+//! | [`tcp`] | non-blocking TCP for snapshots and rewinds; no driver |
+
+mod backlog;
+mod config;
+mod socket;
+
+pub mod any;
+pub mod fault;
+pub mod pcap;
+pub mod tap;
+pub mod tcp;
+pub mod udp;
+#[cfg(target_os = "linux")]
+pub mod uring;
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+pub use self::any::{AnyDriver, DriverChoice, open_best};
+pub use self::config::DriverConfig;
 use crate::time::Nanos;
+
+/// Destinations of one [`Driver::transmit`].
+pub const MAX_DESTINATIONS: usize = 64;
 
 /// An endpoint of one driver, numbered from 0 in the order of opening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,9 +110,11 @@ pub struct DriverCounters {
     pub received_bytes: u64,
     /// Datagrams longer than a receive buffer: dropped.
     pub truncated_datagrams: u64,
-    /// Datagrams that the kernel reports as dropped because a socket's receive buffer was full (`SO_RXQ_OVFL`).
+    /// Datagrams that the kernel reports as dropped because a socket's receive buffer was full. `uring` learns it with
+    /// the next datagram (`SO_RXQ_OVFL`), `udp` within a second of polling (`SO_MEMINFO`).
     pub kernel_dropped_datagrams: u64,
-    /// Times the driver ran out of receive buffers (`ENOBUFS`) and had to re-arm.
+    /// Times a multishot receive ended and was armed again, mostly because receive buffers ran out (`ENOBUFS`). The
+    /// datagrams stay in the socket meanwhile: nothing is lost by it.
     pub rearms: u64,
     /// Datagrams sent, once per destination.
     pub sent_datagrams: u64,
@@ -97,7 +128,7 @@ pub struct DriverCounters {
     pub segmented_sends: u64,
 }
 
-/// Moves datagrams. See the module's documentation for the contract; `io::conformance` tests it.
+/// Moves datagrams. See the module's documentation for the contract; `tests/io_conformance.rs` tests it.
 pub trait Driver {
     /// Opens an endpoint. Only at start: may allocate and call the kernel.
     ///
@@ -112,7 +143,8 @@ pub trait Driver {
     /// their number. Never blocks.
     ///
     /// # Errors
-    /// Only when the driver cannot go on; what concerns one datagram is counted.
+    /// Only when the driver cannot go on; what concerns one datagram is counted. A [`pcap`] driver fails where its
+    /// file is cut off or damaged.
     fn poll_rx<F: FnMut(Received<'_>)>(
         &mut self,
         now: Nanos,
@@ -121,10 +153,17 @@ pub trait Driver {
     ) -> io::Result<usize>;
 
     /// Lets `fill` write a datagram of at most `max_bytes` into the driver's memory and queues it for each of `to`.
-    /// `fill` gives the datagram's length; 0 takes the claim back and nothing is sent. Gives that length.
+    /// The memory lent is as long as that, or as [`DriverConfig::max_datagram_bytes`] when that is less, and holds
+    /// anything. `fill` gives the datagram's length; 0 takes the claim back and nothing is sent. Gives that length.
+    ///
+    /// Datagrams to one destination leave in order, except that a send which found the socket full may be overtaken.
     ///
     /// # Errors
     /// [`Busy`], and `fill` is not called, when there is no room: back-pressure, counted.
+    ///
+    /// # Panics
+    /// When `to` is longer than [`MAX_DESTINATIONS`], an endpoint is not one of this driver, or `fill` gives more than
+    /// the length of its buffer.
     fn transmit<F: FnOnce(&mut [u8]) -> usize>(
         &mut self,
         to: &[Destination],

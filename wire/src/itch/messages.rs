@@ -24,6 +24,13 @@ pub struct Header {
     pub timestamp: Timestamp,
 }
 
+impl Header {
+    /// The header of a message of type `kind`.
+    pub const fn new(kind: u8, locate: u16, tracking: u16, timestamp: Timestamp) -> Header {
+        Header { kind, locate: U16::new(locate), tracking: U16::new(tracking), timestamp }
+    }
+}
+
 macro_rules! message {
     ($(#[$doc:meta])* $kind:literal $bytes:literal $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$doc])*

@@ -1,0 +1,205 @@
+//! Plain non-blocking sockets: one call per datagram, on any system that has sockets.
+//!
+//! On a thread that polls one or two sockets this is the driver with the lowest latency; with more, `uring` asks the
+//! kernel less often.
+
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
+
+use super::backlog::{Attempt, Backlog};
+use super::{
+    Busy, Destination, Driver, DriverConfig, DriverCounters, EndpointId, EndpointSpec, MAX_DESTINATIONS,
+    Received, socket,
+};
+use crate::limits::MAX_ENDPOINTS;
+use crate::time::Nanos;
+
+/// Datagrams taken from one endpoint before the next has its turn.
+const TURN: usize = 32;
+/// Every endpoint is asked for its dropped datagrams once in this time.
+const DROPS_ASKED_EVERY: Nanos = Nanos::from_secs(1);
+
+/// The portable driver. Datagrams leave at once, inside [`Driver::transmit`]; only what a socket has no room for waits
+/// for [`Driver::flush`].
+pub struct UdpDriver {
+    endpoints: Vec<Endpoint>,
+    /// One byte longer than the longest datagram, so that a longer one shows.
+    buffer: Vec<u8>,
+    backlog: Backlog,
+    /// The endpoint whose turn is first at the next poll.
+    turn: usize,
+    drops_turn: usize,
+    drops_due: Nanos,
+    counters: DriverCounters,
+}
+
+struct Endpoint {
+    socket: UdpSocket,
+    local: SocketAddrV4,
+    /// What the kernel said at last; only Linux says.
+    dropped: u32,
+}
+
+impl UdpDriver {
+    /// Takes the memory that `config` asks for.
+    ///
+    /// # Errors
+    /// What [`DriverConfig::validate`] finds.
+    pub fn new(config: &DriverConfig) -> io::Result<UdpDriver> {
+        config.validate()?;
+        Ok(UdpDriver {
+            endpoints: Vec::new(),
+            buffer: vec![0; config.max_datagram_bytes + 1],
+            backlog: Backlog::new(config.send_slots, config.max_datagram_bytes),
+            turn: 0,
+            drops_turn: 0,
+            drops_due: Nanos::ZERO,
+            counters: DriverCounters::default(),
+        })
+    }
+
+    /// Receives at one endpoint until it is empty or `limit` is reached.
+    fn receive<F: FnMut(Received<'_>)>(
+        &mut self,
+        index: usize,
+        limit: usize,
+        on_datagram: &mut F,
+    ) -> io::Result<usize> {
+        let endpoint = &self.endpoints[index];
+        let max_bytes = self.buffer.len() - 1;
+        let mut received = 0;
+        while received < limit {
+            let (len, from) = match endpoint.socket.recv_from(&mut self.buffer) {
+                Ok((len, SocketAddr::V4(from))) => (len, from),
+                Ok((_, SocketAddr::V6(_))) => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if socket::is_passing(&error) => {
+                    received += 1;
+                    continue;
+                }
+                Err(error) => {
+                    let text = format!("cannot receive at {}: {error}", endpoint.local);
+                    return Err(io::Error::new(error.kind(), text));
+                }
+            };
+            received += 1;
+            if len > max_bytes {
+                self.counters.truncated_datagrams += 1;
+                continue;
+            }
+            self.counters.received_datagrams += 1;
+            self.counters.received_bytes += len as u64;
+            on_datagram(Received { endpoint: EndpointId(index as u16), from, bytes: &self.buffer[..len] });
+        }
+        Ok(received)
+    }
+
+    /// Asks one endpoint, in turn, how many datagrams the kernel dropped there: one call, now and then.
+    fn ask_for_drops(&mut self, now: Nanos) {
+        let endpoints = self.endpoints.len();
+        if now < self.drops_due || endpoints == 0 {
+            return;
+        }
+        self.drops_due = now + Nanos(DROPS_ASKED_EVERY.0 / endpoints as u64);
+        self.drops_turn = (self.drops_turn + 1) % endpoints;
+        let endpoint = &mut self.endpoints[self.drops_turn];
+        if let Some(dropped) = dropped_datagrams(&endpoint.socket) {
+            self.counters.kernel_dropped_datagrams += u64::from(dropped.wrapping_sub(endpoint.dropped));
+            endpoint.dropped = dropped;
+        }
+    }
+}
+
+impl Driver for UdpDriver {
+    fn open(&mut self, spec: &EndpointSpec) -> io::Result<EndpointId> {
+        if self.endpoints.len() == MAX_ENDPOINTS {
+            return Err(io::Error::other(format!("a driver has at most {MAX_ENDPOINTS} endpoints")));
+        }
+        let socket = socket::open(spec)?;
+        socket.set_nonblocking(true)?;
+        let local = socket::local_addr(&socket)?;
+        self.endpoints.push(Endpoint { socket: socket.into(), local, dropped: 0 });
+        Ok(EndpointId(self.endpoints.len() as u16 - 1))
+    }
+
+    fn local_addr(&self, endpoint: EndpointId) -> SocketAddrV4 {
+        self.endpoints[usize::from(endpoint.0)].local
+    }
+
+    fn poll_rx<F: FnMut(Received<'_>)>(
+        &mut self,
+        now: Nanos,
+        limit: usize,
+        mut on_datagram: F,
+    ) -> io::Result<usize> {
+        self.ask_for_drops(now);
+        let before = self.counters.received_datagrams;
+        let mut received = 0;
+        for _ in 0..self.endpoints.len() {
+            if received >= limit {
+                break;
+            }
+            self.turn = (self.turn + 1) % self.endpoints.len();
+            received += self.receive(self.turn, TURN.min(limit - received), &mut on_datagram)?;
+        }
+        Ok((self.counters.received_datagrams - before) as usize)
+    }
+
+    fn transmit<F: FnOnce(&mut [u8]) -> usize>(
+        &mut self,
+        to: &[Destination],
+        max_bytes: usize,
+        fill: F,
+    ) -> Result<usize, Busy> {
+        assert!(to.len() <= MAX_DESTINATIONS, "at most {MAX_DESTINATIONS} destinations");
+        if !self.backlog.has_room(to.len()) {
+            self.counters.busy += 1;
+            return Err(Busy);
+        }
+        let slot = self.backlog.next_slot();
+        let room = max_bytes.min(slot.len());
+        let len = fill(&mut slot[..room]);
+        assert!(len <= room, "a datagram longer than the memory lent");
+        if len > 0 {
+            let (endpoints, counters) = (&self.endpoints, &mut self.counters);
+            self.backlog.send(to, len, |to, bytes| attempt(endpoints, counters, to, bytes));
+        }
+        Ok(len)
+    }
+
+    fn flush(&mut self, _now: Nanos) -> io::Result<()> {
+        let (endpoints, counters) = (&self.endpoints, &mut self.counters);
+        self.backlog.drain(|to, bytes| attempt(endpoints, counters, to, bytes));
+        Ok(())
+    }
+
+    fn counters(&self) -> DriverCounters {
+        self.counters
+    }
+
+    fn name(&self) -> &'static str {
+        "udp"
+    }
+}
+
+fn attempt(endpoints: &[Endpoint], counters: &mut DriverCounters, to: Destination, bytes: &[u8]) -> Attempt {
+    match endpoints[usize::from(to.endpoint.0)].socket.send_to(bytes, to.to) {
+        Ok(len) => {
+            counters.sent_datagrams += 1;
+            counters.sent_bytes += len as u64;
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Attempt::Full,
+        Err(_) => counters.send_errors += 1,
+    }
+    Attempt::Done
+}
+
+#[cfg(target_os = "linux")]
+fn dropped_datagrams(socket: &UdpSocket) -> Option<u32> {
+    super::uring::option::dropped_datagrams(socket).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn dropped_datagrams(_: &UdpSocket) -> Option<u32> {
+    None
+}
