@@ -63,6 +63,16 @@ pub trait Application: Send {
     fn on_end(&mut self, next: SeqNo, books: &Books) {
         let _ = (next, books);
     }
+
+    /// There is nothing to see right now: the time to write out what was kept back. Called in every idle duty cycle.
+    fn on_idle(&mut self, now: Nanos) {
+        let _ = now;
+    }
+
+    /// The agent ends, for whatever reason: there will be no more calls.
+    fn on_close(&mut self, books: &Books) {
+        let _ = books;
+    }
 }
 
 /// How the application reads the ring, and so what happens when it is too slow.
@@ -142,6 +152,12 @@ impl<A: Application> BookAgent<A> {
     pub fn joining(mut self, handover: Handover) -> BookAgent<A> {
         handover.ask();
         self.desk.wholeness = Wholeness::Awaiting;
+        self.handover = Some(handover);
+        self
+    }
+
+    /// Takes a snapshot whenever the books are not whole any more.
+    pub fn rejoining(mut self, handover: Handover) -> BookAgent<A> {
         self.handover = Some(handover);
         self
     }
@@ -302,6 +318,9 @@ impl<A: Application> Agent for BookAgent<A> {
 
     fn do_work(&mut self, now: Nanos) -> Result<usize, AgentError> {
         let work = self.read()?;
+        if work == 0 {
+            self.desk.application.on_idle(now);
+        }
         if self.meter.is_due(now) {
             self.report();
         }
@@ -313,5 +332,6 @@ impl<A: Application> Agent for BookAgent<A> {
 
     fn on_close(&mut self, _now: Nanos) {
         self.report();
+        self.desk.application.on_close(&self.desk.books);
     }
 }

@@ -22,6 +22,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::net::SocketAddrV4;
+use std::num::NonZeroUsize;
 use std::os::fd::AsRawFd;
 
 use io_uring::cqueue;
@@ -54,6 +55,7 @@ pub struct UringDriver {
     inbox: VecDeque<Arrival>,
     /// Endpoints without a receive in flight.
     unarmed: Vec<u16>,
+    max_datagram_bytes: usize,
     gro: bool,
     counters: DriverCounters,
     /// Why the driver cannot go on.
@@ -94,6 +96,7 @@ impl UringDriver {
             endpoints: Vec::with_capacity(MAX_ENDPOINTS),
             inbox: VecDeque::with_capacity(config.receive_buffers),
             unarmed: Vec::with_capacity(MAX_ENDPOINTS),
+            max_datagram_bytes: config.max_datagram_bytes,
             gro: config.gro,
             counters: DriverCounters::default(),
             failure: None,
@@ -186,20 +189,25 @@ impl UringDriver {
             counters.truncated_datagrams += 1;
             return 0;
         }
-        let mut hand = |bytes: &[u8]| {
-            counters.received_datagrams += 1;
-            counters.received_bytes += bytes.len() as u64;
-            on_datagram(Received { endpoint, from: datagram.from, bytes });
-        };
-        match datagram.segment_bytes {
-            Some(segment) if datagram.payload.len() > segment.get() => {
-                datagram.payload.chunks(segment.get()).for_each(&mut hand);
-                datagram.payload.len().div_ceil(segment.get())
+        // Without receive offload there is one piece: all there is, even if that is nothing.
+        let segment_bytes = datagram.segment_bytes.map_or(usize::MAX, NonZeroUsize::get);
+        let mut rest = datagram.payload;
+        let mut delivered = 0;
+        loop {
+            let (bytes, more) = rest.split_at(rest.len().min(segment_bytes));
+            // Buffers for runs are longer than the longest datagram asked for.
+            if bytes.len() > self.max_datagram_bytes {
+                counters.truncated_datagrams += 1;
+            } else {
+                counters.received_datagrams += 1;
+                counters.received_bytes += bytes.len() as u64;
+                delivered += 1;
+                on_datagram(Received { endpoint, from: datagram.from, bytes });
             }
-            _ => {
-                hand(datagram.payload);
-                1
+            if more.is_empty() {
+                return delivered;
             }
+            rest = more;
         }
     }
 

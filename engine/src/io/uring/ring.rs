@@ -124,10 +124,7 @@ impl Ring {
     /// Cancels everything, hands the last completions to `is_idle` until it says that nothing is in flight any more,
     /// and closes the ring. True when the kernel will not touch our memory again.
     pub(super) fn close<F: FnMut(Option<&cqueue::Entry>) -> bool>(mut self, mut is_idle: F) -> bool {
-        if !self.enabled {
-            return true;
-        }
-        let idle = self.drain(&mut is_idle);
+        let idle = !self.enabled || self.drain(&mut is_idle);
         if idle {
             // Closes the sockets now; a closed ring would do so some milliseconds later.
             let _ = self.ring.submitter().unregister_files();

@@ -1,0 +1,515 @@
+//! The contract of `io::Driver`, run over every driver and wrapper on this host's loopback.
+//!
+//! Nothing is decided by time: each case polls until what must arrive has arrived, within a bound that only a hang
+//! reaches. Where io_uring is not to be had its cases print `skipped`.
+#![allow(clippy::print_stdout)]
+
+mod io_support;
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+
+use io_support::*;
+use seqcast_engine::io::fault::{Fault, FaultPlan};
+use seqcast_engine::io::tap::Tap;
+use seqcast_engine::io::udp::UdpDriver;
+use seqcast_engine::io::{
+    AnyDriver, Bind, Busy, Driver, DriverChoice, DriverConfig, EndpointId, EndpointSpec, open_best,
+};
+use seqcast_engine::time::Nanos;
+
+/// Makes a module of tests of each case: one for each driver.
+macro_rules! on_every_driver {
+    ($($case:ident),* $(,)?) => {$(
+        mod $case {
+            use super::*;
+
+            #[test]
+            fn udp() {
+                super::$case(make_udp);
+            }
+
+            #[test]
+            fn any() {
+                super::$case(make_any);
+            }
+
+            #[test]
+            fn fault_without_faults() {
+                super::$case(|config| Fault::new(make_any(config), &FaultPlan::default()).unwrap());
+            }
+
+            #[test]
+            fn tap() {
+                let directory = tempfile::tempdir().unwrap();
+                let path = directory.path().join("tap.pcapng");
+                super::$case(|config| Tap::create(make_any(config), &path, Nanos::ZERO, 1 << 60).unwrap());
+            }
+
+            #[cfg(target_os = "linux")]
+            #[test]
+            fn uring() {
+                if uring_is_here() {
+                    super::$case(make_uring);
+                }
+            }
+
+            #[cfg(target_os = "linux")]
+            #[test]
+            fn uring_with_receive_offload() {
+                if uring_is_here() {
+                    super::$case(|config| make_uring(&DriverConfig { gro: true, ..config.clone() }));
+                }
+            }
+
+            #[cfg(target_os = "linux")]
+            #[test]
+            fn uring_without_offloads() {
+                if uring_is_here() {
+                    super::$case(|config| make_uring(&DriverConfig { gso: false, ..config.clone() }));
+                }
+            }
+        }
+    )*};
+}
+
+on_every_driver!(
+    two_lines_on_one_port_do_not_mix,
+    a_source_specific_line_hears_its_source_only,
+    several_subscribers_share_a_line,
+    a_request_is_answered_to_its_sender,
+    order_and_bytes_are_kept,
+    sizes_from_nothing_to_the_largest,
+    longer_than_a_buffer_is_counted_and_dropped,
+    one_buffer_goes_to_several_destinations,
+    a_claim_taken_back_sends_nothing,
+    full_slots_are_busy_and_recover,
+    receive_buffers_run_out_and_nothing_is_lost,
+    an_overflowing_socket_is_counted,
+    many_endpoints,
+    runs_arrive_as_the_same_datagrams,
+    the_limit_is_kept,
+    made_here_and_used_on_another_thread,
+    dropped_with_operations_in_flight,
+    refusals_name_the_address,
+);
+
+fn make_udp(config: &DriverConfig) -> UdpDriver {
+    UdpDriver::new(config).unwrap()
+}
+
+fn make_any(config: &DriverConfig) -> AnyDriver {
+    let (driver, notice) = open_best(DriverChoice::Auto, config).unwrap();
+    assert_eq!(notice.is_some(), driver.name() == "udp");
+    driver
+}
+
+#[cfg(target_os = "linux")]
+fn make_uring(config: &DriverConfig) -> seqcast_engine::io::uring::UringDriver {
+    seqcast_engine::io::uring::UringDriver::new(config).unwrap()
+}
+
+#[cfg(target_os = "linux")]
+fn uring_is_here() -> bool {
+    let refused = seqcast_engine::io::uring::UringDriver::new(&small()).err();
+    if let Some(error) = &refused {
+        println!("skipped: {error}");
+    }
+    refused.is_none()
+}
+
+fn two_lines_on_one_port_do_not_mix<D: Driver>(make: impl Fn(&DriverConfig) -> D) {
+    let (mut receiver, mut sender) = (make(&small()), make(&small()));
+    let (a, line_a) = open_line(&mut receiver, group(1, 1));
+    let line_b = SocketAddrV4::new(group(1, 2), line_a.port());
+    let b = receiver.open(&line(line_b)).unwrap();
+    let from = sender.open(&local(LOCALHOST)).unwrap();
+    for number in 0..20 {
+        let (line, letter) = if number % 3 == 0 { (line_a, b'a') } else { (line_b, b'b') };
+        send(&mut sender, &[to(from, line)], &[letter, number]);
+    }
+    let seen = receive(&mut receiver, 20);
+    assert_eq!(seen.len(), 20);
+    for (endpoint, sent_by, bytes) in seen {
+        assert_eq!(endpoint, if bytes[0] == b'a' { a } else { b });
+        assert_eq!(sent_by, sender.local_addr(from));
+    }
+}
+
+fn a_source_specific_line_hears_its_source_only<D: Driver>(make: impl Fn(&DriverConfig) -> D) {
+    let (mut receiver, mut sender) = (make(&small()), make(&small()));
+    let wanted = Ipv4Addr::new(127, 0, 0, 2);
+    let bind = |group| Bind::Line { group, interface: LOCALHOST, source: Some(wanted) };
+    let line = receiver.open(&spec(bind(SocketAddrV4::new(group(2, 1), 0)))).unwrap();
+    let line = receiver.local_addr(line);
+    let stranger = sender.open(&local(LOCALHOST)).unwrap();
+    let source = sender.open(&local(wanted)).unwrap();
+    for number in 0..10 {
+        send(&mut sender, &[to(stranger, line)], b"stranger");
+        send(&mut sender, &[to(source, line)], &[number]);
+    }
+    let seen = receive(&mut receiver, 10);
+    for (number, (_, from, bytes)) in seen.iter().enumerate() {
+        assert_eq!((from.ip(), &bytes[..]), (&wanted, &[number as u8][..]));
+    }
+}
+
+fn several_subscribers_share_a_line<D: Driver>(make: impl Fn(&DriverConfig) -> D) {
+    let (mut first, mut second, mut sender) = (make(&small()), make(&small()), make(&small()));
+    let (_, shared) = open_line(&mut first, group(3, 1));
+    second.open(&line(shared)).unwrap();
+    let from = sender.open(&local(LOCALHOST)).unwrap();
+    for number in 0..10 {
+        send(&mut sender, &[to(from, shared)], &[number]);
+    }
+    for receiver in [&mut first, &mut second] {
+        let seen = receive(receiver, 10);
+        assert!(seen.iter().map(|seen| seen.2[0]).eq(0..10));
+    }
+}
+
+fn a_request_is_answered_to_its_sender<D: Driver>(make: impl Fn(&DriverConfig) -> D) {
+    let (mut client, mut server) = (make(&small()), make(&small()));
+    let at_server = server.open(&local(LOCALHOST)).unwrap();
+    let at_client = client.open(&local(LOCALHOST)).unwrap();
+    send(&mut client, &[to(at_client, server.local_addr(at_server))], b"request");
+    let (_, from, bytes) = receive(&mut server, 1).remove(0);
+    assert_eq!((from, &bytes[..]), (client.local_addr(at_client), &b"request"[..]));
+    send(&mut server, &[to(at_server, from)], b"answer");
+    let (_, from, bytes) = receive(&mut client, 1).remove(0);
+    assert_eq!((from, &bytes[..]), (server.local_addr(at_server), &b"answer"[..]));
+}
+
+fn order_and_bytes_are_kept<D: Driver>(make: impl Fn(&DriverConfig) -> D) {
+    let (mut receiver, mut sender) = (make(&small()), make(&small()));
+    let lines = [open_line(&mut receiver, group(4, 1)), open_line(&mut receiver, group(4, 2))];
+    let from = sender.open(&local(LOCALHOST)).unwrap();
+    let mut next = HashMap::from([(lines[0].0, 0), (lines[1].0, 0)]);
+    for window in 0..40 {
+        for number in window * 50..(window + 1) * 50 {
+            // Runs of one length among others, as a feed has them.
+            let len = if number % 10 < 6 { 700 } else { 1 + number * 37 % 1_400 };
+            let destinations = lines.map(|line| to(from, line.1));
+            send(&mut sender, &destinations, &pattern(number, len));
+        }
+        for (endpoint, _, bytes) in receive(&mut receiver, 100) {
+            let number = next.get_mut(&endpoint).unwrap();
+            assert!(bytes == pattern(*number, bytes.len()), "datagram {number} at {endpoint:?}");
+            *number += 1;
+        }
+    }
+    assert!(next.values().all(|&number| number == 2_000));
+    let (sent, received) = (sender.counters(), receiver.counters());
+    assert_eq!((sent.sent_datagrams, sent.send_errors), (4_000, 0));
+    assert_eq!((received.received_datagrams, received.received_bytes), (4_000, sent.sent_bytes));
+}
+
+fn sizes_from_nothing_to_the_largest<D: Driver>(make: impl Fn(&DriverConfig) -> D) {
+    let config = DriverConfig {
+        max_datagram_bytes: 65_507,
+        receive_buffers: 16,
+        send_slots: 8,
+        ..DriverConfig::default()
+    };
+    let (mut receiver, mut sender) = (make(&config), make(&config));
+    let at = receiver.open(&local(LOCALHOST)).unwrap();
+    let at = receiver.local_addr(at);
+    let from = sender.open(&local(LOCALHOST)).unwrap();
+    let outside = UdpSocket::bind((LOCALHOST, 0)).unwrap();
+    for len in [1, 2, 1_472, 1_473, 2_049, 40_000, 65_506, 65_507] {
+        send(&mut sender, &[to(from, at)], &pattern(len, len));
+        outside.send_to(&[], at).unwrap();
+        let mut seen = receive(&mut receiver, 2);
+        seen.sort_by_key(|seen| seen.2.len());
+        assert!(seen[0].2.is_empty(), "one without a byte");
+        assert!(seen[1].2 == pattern(len, len), "one with {len}");
+    }
+    assert_eq!(sender.counters().send_errors, 0);
+}
+
+fn longer_than_a_buffer_is_counted_and_dropped<D: Driver>(make: impl Fn(&DriverConfig) -> D) {
+    let config = DriverConfig { max_datagram_bytes: 512, ..small() };
+    let mut receiver = make(&config);
+    let endpoint = receiver.open(&local(LOCALHOST)).unwrap();
+    let at = receiver.local_addr(endpoint);
+    let outside = UdpSocket::bind((LOCALHOST, 0)).unwrap();
+    for len in [512, 513, 511, 20_000, 512] {
+        outside.send_to(&pattern(len, len), at).unwrap();
+    }
+    let lengths: Vec<usize> = receive(&mut receiver, 3).iter().map(|seen| seen.2.len()).collect();
+    assert_eq!(lengths, [512, 511, 512]);
+    assert_eq!(receiver.counters().truncated_datagrams, 2);
+    assert_eq!(receiver.counters().received_datagrams, 3);
+    // What is lent for sending is no longer either.
+    let lent = receiver.transmit(&[to(endpoint, at)], 10_000, |buffer| {
+        assert_eq!(buffer.len(), 512);
+        0
+    });
+    assert_eq!(lent, Ok(0));
+}
+
+fn one_buffer_goes_to_several_destinations<D: Driver>(make: impl Fn(&DriverConfig) -> D) {
+    let (mut receiver, mut sender) = (make(&small()), make(&small()));
+    let mut expected = Vec::new();
+    let from = [sender.open(&local(LOCALHOST)).unwrap(), sender.open(&local(LOCALHOST)).unwrap()];
+    let mut destinations = Vec::new();
+    for member in 0..6 {
+        let (endpoint, at) = if member % 2 == 0 {
+            open_line(&mut receiver, group(5, member))
+        } else {
+            let endpoint = receiver.open(&local(LOCALHOST)).unwrap();
+            (endpoint, receiver.local_addr(endpoint))
+        };
+        let from = from[usize::from(member / 3)];
+        destinations.push(to(from, at));
+        expected.push((endpoint, sender.local_addr(from), b"to all of you".to_vec()));
+    }
+    let mut calls = 0;
+    let sent = sender.transmit(&destinations, 100, |buffer| {
+        calls += 1;
+        assert_eq!(buffer.len(), 100);
+        buffer[..13].copy_from_slice(b"to all of you");
+        13
+    });
+    assert_eq!((sent, calls), (Ok(13), 1));
+    sender.flush(now()).unwrap();
+    let mut seen = receive(&mut receiver, 6);
+    seen.sort();
+    assert_eq!(seen, expected);
+    assert_eq!(sender.transmit(&[], 10, |_| 10), Ok(10), "to nobody");
+    until("the sends are over", || {
+        sender.flush(now()).unwrap();
+        sender.counters().sent_datagrams == 6
+    });
+    assert_eq!(sender.counters().sent_bytes, 6 * 13);
+}
+
+fn a_claim_taken_back_sends_nothing<D: Driver>(make: impl Fn(&DriverConfig) -> D) {
+    let (mut receiver, mut sender) = (make(&small()), make(&DriverConfig { send_slots: 2, ..small() }));
+    let (_, line) = open_line(&mut receiver, group(6, 1));
+    let from = sender.open(&local(LOCALHOST)).unwrap();
+    for _ in 0..100 {
+        assert_eq!(sender.transmit(&[to(from, line)], 100, |_| 0), Ok(0), "a claim taken back is free again");
+    }
+    send(&mut sender, &[to(from, line)], b"the only one");
+    assert_eq!(receive(&mut receiver, 1)[0].2, b"the only one");
+    assert_eq!(sender.counters().sent_datagrams, 1);
+}
+
+fn full_slots_are_busy_and_recover<D: Driver>(make: impl Fn(&DriverConfig) -> D) {
+    let (mut receiver, mut sender) = (make(&small()), make(&DriverConfig { send_slots: 4, ..small() }));
+    let (_, line) = open_line(&mut receiver, group(7, 1));
+    let from = sender.open(&local(LOCALHOST)).unwrap();
+    let (mut accepted, mut busy) = (0u8, 0);
+    let mut seen = Vec::new();
+    until("200 datagrams are accepted", || {
+        for _ in 0..20 {
+            let sent = sender.transmit(&[to(from, line)], 1, |buffer| {
+                buffer[0] = accepted;
+                1
+            });
+            match sent {
+                Ok(_) => accepted += 1,
+                Err(Busy) => busy += 1,
+            }
+        }
+        if sender.name() == "uring" {
+            assert!(busy > 0, "20 datagrams do not fit 4 slots");
+        }
+        sender.flush(now()).unwrap();
+        poll(&mut receiver, &mut seen);
+        accepted >= 200
+    });
+    while seen.len() < usize::from(accepted) {
+        seen.extend(receive(&mut receiver, 1));
+    }
+    assert!(seen.iter().map(|seen| seen.2[0]).eq(0..accepted), "what was accepted arrives, once");
+    assert_eq!(sender.counters().busy, busy);
+}
+
+fn receive_buffers_run_out_and_nothing_is_lost<D: Driver>(make: impl Fn(&DriverConfig) -> D) {
+    let mut receiver = make(&DriverConfig { receive_buffers: 4, ..small() });
+    let at = receiver.open(&local(LOCALHOST)).unwrap();
+    let at = receiver.local_addr(at);
+    let outside = UdpSocket::bind((LOCALHOST, 0)).unwrap();
+    let mut seen = Vec::new();
+    let mut next = 0;
+    for round in 0..20 {
+        // 100 fit even the smallest socket buffer, and are many more than 4.
+        for number in round * 100..(round + 1) * 100 {
+            outside.send_to(&pattern(number, 1 + number % 200), at).unwrap();
+        }
+        until("the round arrives", || {
+            poll(&mut receiver, &mut seen);
+            next + seen.len() >= (round + 1) * 100
+        });
+        for (_, _, bytes) in seen.drain(..) {
+            assert_eq!(bytes, pattern(next, 1 + next % 200));
+            next += 1;
+        }
+    }
+    let counters = receiver.counters();
+    assert_eq!((counters.received_datagrams, counters.kernel_dropped_datagrams), (2_000, 0));
+    if receiver.name() == "uring" {
+        assert!(counters.rearms > 0);
+    }
+}
+
+fn an_overflowing_socket_is_counted<D: Driver>(make: impl Fn(&DriverConfig) -> D) {
+    let mut receiver = make(&DriverConfig { receive_buffers: 8, ..small() });
+    let small_socket = EndpointSpec { receive_buffer_bytes: 8_192, ..local(LOCALHOST) };
+    let at = receiver.open(&small_socket).unwrap();
+    let at = receiver.local_addr(at);
+    let outside = UdpSocket::bind((LOCALHOST, 0)).unwrap();
+    let mut seen = Vec::new();
+    // Armed receives must not help: what overflows is the socket, while nobody polls.
+    poll(&mut receiver, &mut seen);
+    for number in 0..500 {
+        outside.send_to(&pattern(number, 500), at).unwrap();
+    }
+    let mut sent = 500;
+    until("every datagram is received or counted", || {
+        while poll(&mut receiver, &mut seen) > 0 {}
+        let counters = receiver.counters();
+        let known = counters.received_datagrams + counters.kernel_dropped_datagrams;
+        if known < sent && receiver.name() == "uring" {
+            // The count of drops comes with the next datagram.
+            outside.send_to(b"next", at).unwrap();
+            sent += 1;
+        }
+        known == sent
+    });
+    assert!(receiver.counters().kernel_dropped_datagrams > 0, "500 datagrams do not fit 8 KiB");
+}
+
+fn many_endpoints<D: Driver>(make: impl Fn(&DriverConfig) -> D) {
+    let mut receiver = make(&small());
+    let outside = UdpSocket::bind((LOCALHOST, 0)).unwrap();
+    let endpoints: Vec<_> = (0..100).map(|_| receiver.open(&local(LOCALHOST)).unwrap()).collect();
+    assert!(endpoints.iter().map(|endpoint| endpoint.0).eq(0..100), "numbered in the order of opening");
+    for round in 0..5u8 {
+        for endpoint in &endpoints {
+            outside.send_to(&[endpoint.0 as u8, round], receiver.local_addr(*endpoint)).unwrap();
+        }
+    }
+    let mut rounds = [0; 100];
+    for (endpoint, _, bytes) in receive(&mut receiver, 500) {
+        assert_eq!(bytes, [endpoint.0 as u8, rounds[usize::from(endpoint.0)]]);
+        rounds[usize::from(endpoint.0)] += 1;
+    }
+    assert_eq!(rounds, [5; 100]);
+}
+
+fn runs_arrive_as_the_same_datagrams<D: Driver>(make: impl Fn(&DriverConfig) -> D) {
+    let config = DriverConfig { send_slots: 256, ..small() };
+    let (mut receiver, mut sender) = (make(&config), make(&config));
+    let lines = [open_line(&mut receiver, group(8, 1)), open_line(&mut receiver, group(8, 2))];
+    let from = sender.open(&local(LOCALHOST)).unwrap();
+    let destinations = lines.map(|line| to(from, line.1));
+    // Each run ends with a shorter one, a longer one, or at the bounds of 64 datagrams and 64 KiB.
+    let runs: [&[(usize, usize)]; 5] = [
+        &[(100, 10), (40, 1), (100, 3)],
+        &[(100, 10), (101, 10), (99, 1), (99, 1)],
+        &[(1, 70), (2, 1)],
+        &[(1_400, 60), (1_399, 1)],
+        &[(64, 64), (64, 1), (63, 1), (1, 1)],
+    ];
+    for run in runs {
+        let lengths: Vec<usize> =
+            run.iter().flat_map(|&(len, times)| std::iter::repeat_n(len, times)).collect();
+        for (number, &len) in lengths.iter().enumerate() {
+            let bytes = pattern(number, len);
+            let sent = sender.transmit(&destinations, len, |buffer| {
+                buffer.copy_from_slice(&bytes);
+                len
+            });
+            assert_eq!(sent, Ok(len));
+        }
+        sender.flush(now()).unwrap();
+        let seen = receive(&mut receiver, 2 * lengths.len());
+        for (endpoint, _) in lines {
+            let here: Vec<&[u8]> =
+                seen.iter().filter(|seen| seen.0 == endpoint).map(|seen| &seen.2[..]).collect();
+            assert_eq!(here.len(), lengths.len());
+            for (number, (&len, bytes)) in lengths.iter().zip(here).enumerate() {
+                assert!(bytes == pattern(number, len), "datagram {number} of {run:?}");
+            }
+        }
+    }
+    assert_eq!(sender.counters().sent_datagrams, receiver.counters().received_datagrams);
+}
+
+fn the_limit_is_kept<D: Driver>(make: impl Fn(&DriverConfig) -> D) {
+    let mut receiver = make(&small());
+    let at = [receiver.open(&local(LOCALHOST)).unwrap(), receiver.open(&local(LOCALHOST)).unwrap()];
+    let at = at.map(|endpoint| receiver.local_addr(endpoint));
+    let outside = UdpSocket::bind((LOCALHOST, 0)).unwrap();
+    for number in 0..50 {
+        outside.send_to(&[number], at[usize::from(number % 2)]).unwrap();
+    }
+    assert_eq!(receiver.poll_rx(now(), 0, |_| panic!("none was asked for")).unwrap(), 0);
+    let mut total = 0;
+    until("all 50", || {
+        let given = receiver.poll_rx(now(), 3, |_| {}).unwrap();
+        assert!(given <= 3);
+        total += given;
+        total == 50
+    });
+}
+
+/// As agents do: the main thread makes and opens, a runner's thread uses, and the driver is dropped by either.
+fn made_here_and_used_on_another_thread<D: Driver + Send>(make: impl Fn(&DriverConfig) -> D) {
+    for dropped_there in [true, false, false] {
+        let mut driver = make(&small());
+        let at = driver.open(&local(LOCALHOST)).unwrap();
+        let to_itself = to(at, driver.local_addr(at));
+        std::thread::scope(|scope| {
+            let user = scope.spawn(move || {
+                send(&mut driver, &[to_itself], b"over there");
+                assert_eq!(receive(&mut driver, 1)[0].2, b"over there");
+                send(&mut driver, &[to_itself], b"never read");
+                (!dropped_there).then_some(driver)
+            });
+            drop(user.join().unwrap());
+        });
+    }
+}
+
+fn dropped_with_operations_in_flight<D: Driver>(make: impl Fn(&DriverConfig) -> D) {
+    let outside = UdpSocket::bind((LOCALHOST, 0)).unwrap();
+    let mut port = 0;
+    for round in 0..30 {
+        let mut driver = make(&small());
+        // The port is free again as soon as the last driver is gone.
+        let bind = Bind::Local { local: SocketAddrV4::new(LOCALHOST, port), multicast_ttl: 0 };
+        let endpoint = driver.open(&spec(bind)).unwrap();
+        let at = driver.local_addr(endpoint);
+        port = at.port();
+        let (_, line) = open_line(&mut driver, group(9, 1));
+        if round % 3 > 0 {
+            driver.poll_rx(now(), 1, |_| {}).unwrap();
+        }
+        for number in 0..10 {
+            outside.send_to(&pattern(number, 300), at).unwrap();
+            let queued = driver.transmit(&[to(endpoint, line), to(endpoint, at)], 300, |buffer| buffer.len());
+            assert_eq!(queued, Ok(300));
+            if round % 2 == 0 {
+                driver.flush(now()).unwrap();
+            }
+        }
+        if round % 5 == 0 {
+            driver.poll_rx(now(), 1, |_| {}).unwrap();
+        }
+    }
+}
+
+fn refusals_name_the_address<D: Driver>(make: impl Fn(&DriverConfig) -> D) {
+    let mut driver = make(&small());
+    let taken = driver.open(&local(LOCALHOST)).unwrap();
+    let taken = driver.local_addr(taken);
+    let again = spec(Bind::Local { local: taken, multicast_ttl: 0 });
+    let text = driver.open(&again).unwrap_err().to_string();
+    assert!(text.contains(&taken.to_string()), "{text}");
+    let endpoint = driver.open(&local(LOCALHOST)).unwrap();
+    assert_eq!(endpoint, EndpointId(1), "what was refused took no number");
+}
