@@ -6,3 +6,4 @@ mod input;
 mod output;
 mod pcapng;
 pub mod script;
+pub mod view;
