@@ -156,6 +156,12 @@ impl<A: Application> BookAgent<A> {
         self
     }
 
+    /// Takes a snapshot whenever the books are not whole any more.
+    pub fn rejoining(mut self, handover: Handover) -> BookAgent<A> {
+        self.handover = Some(handover);
+        self
+    }
+
     /// Finishes once the session has ended.
     pub fn finishing_at_end(mut self) -> BookAgent<A> {
         self.desk.finish_at_end = true;

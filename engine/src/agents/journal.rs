@@ -1,11 +1,14 @@
 //! The journal's agents: the hot one that appends what the sequencer ordered, and the cold one that prepares segments,
 //! removes old ones and makes the record durable.
 
-use tracing::{error, info};
+use std::sync::Arc;
+
+use crossbeam::queue::ArrayQueue;
+use tracing::{error, info, warn};
 
 use super::meter::Meter;
 use crate::frame::{Frame, Kind};
-use crate::journal::{AppendError, Journal, JournalReader, Preparer, Syncer};
+use crate::journal::{AppendError, Journal, JournalReader, Mark, Preparer, Syncer, close};
 use crate::mem::store::Store;
 use crate::ring::broadcast::Reader;
 use crate::runtime::{Agent, AgentError};
@@ -17,10 +20,20 @@ const LIMIT: usize = 1024;
 /// How often a refused segment is tried again.
 const RETRY: Nanos = Nanos::from_millis(100);
 
+/// Where the agent that appends leaves the journal when it ends, for the cold one to close.
+pub type Retired = Arc<ArrayQueue<Journal>>;
+
+/// A place for one journal.
+pub fn retired() -> Retired {
+    Arc::new(ArrayQueue::new(1))
+}
+
 /// Appends the frames of the sequencer's ring.
 pub struct JournalAgent {
     ring: Reader,
-    journal: Journal,
+    /// There until the agent is closed.
+    journal: Option<Journal>,
+    retired: Retired,
     appended: Watermark,
     ended: Flag,
     meter: Meter,
@@ -31,6 +44,7 @@ impl JournalAgent {
     pub fn new(
         ring: Reader,
         journal: Journal,
+        retired: Retired,
         appended: Watermark,
         ended: Flag,
         meter: Meter,
@@ -38,15 +52,16 @@ impl JournalAgent {
         if journal.chain().ended() {
             ended.raise();
         }
-        JournalAgent { ring, journal, appended, ended, meter }
+        JournalAgent { ring, journal: Some(journal), retired, appended, ended, meter }
     }
 
     fn append(&mut self) -> Result<usize, AgentError> {
+        let Some(journal) = &mut self.journal else { return Ok(0) };
         let mut work = 0;
         let mut ended = false;
         while work < LIMIT {
             let Some(bytes) = self.ring.peek() else { break };
-            match self.journal.append(bytes) {
+            match journal.append(bytes) {
                 Ok(_) => ended |= Frame::view(bytes).is_ok_and(|frame| frame.kind() == Kind::End),
                 // The ring fills, the sequencer refuses, the publishers wait: nothing is lost.
                 Err(AppendError::NotReady) => break,
@@ -56,7 +71,7 @@ impl JournalAgent {
             work += 1;
         }
         if work > 0 {
-            self.appended.advance(self.journal.publish());
+            self.appended.advance(journal.publish());
             self.ring.release();
         }
         if ended {
@@ -66,8 +81,9 @@ impl JournalAgent {
     }
 
     fn report(&mut self) {
-        self.meter.set("next", self.journal.chain().next().value());
-        self.meter.set("stalls_total", self.journal.stalls());
+        let Some(journal) = &self.journal else { return };
+        self.meter.set("next", journal.chain().next().value());
+        self.meter.set("stalls_total", journal.stalls());
         self.meter.set("ring_lag_bytes", self.ring.lag_bytes());
     }
 }
@@ -89,31 +105,56 @@ impl Agent for JournalAgent {
         // What is still in the ring was never acknowledged; append it all the same, it costs nothing.
         while matches!(self.append(), Ok(work) if work > 0) {}
         self.report();
+        if let Some(journal) = self.journal.take() {
+            let _ = self.retired.push(journal);
+        }
     }
 }
 
-/// The cold side of the journal. It blocks: it needs a thread of its own.
+/// The cold side of the journal. It blocks: it needs a thread of its own, which ends after the other's.
 pub struct JournalUpkeep<S> {
     preparer: Preparer<S>,
-    syncer: Option<Syncer<S>>,
+    syncer: Syncer<S>,
+    mark: Mark<S>,
     reader: JournalReader,
+    retired: Retired,
     /// Lowest number that somebody still needs.
     keep_from: Watermark,
     durable: Watermark,
+    /// Whether commits wait for the disk.
+    syncs: bool,
     refused: bool,
     retry_at: Nanos,
 }
 
 impl<S: Store> JournalUpkeep<S> {
-    /// Prepares and retains; with `syncer`, moves `durable` as well.
+    /// Prepares and retains, keeping what is not below `keep_from`.
     pub fn new(
-        preparer: Preparer<S>,
-        syncer: Option<Syncer<S>>,
-        reader: JournalReader,
+        parts: (Preparer<S>, Syncer<S>, Mark<S>, JournalReader),
+        retired: Retired,
         keep_from: Watermark,
         durable: Watermark,
     ) -> JournalUpkeep<S> {
-        JournalUpkeep { preparer, syncer, reader, keep_from, durable, refused: false, retry_at: Nanos::ZERO }
+        let (preparer, syncer, mark, reader) = parts;
+        let retry_at = Nanos::ZERO;
+        JournalUpkeep {
+            preparer,
+            syncer,
+            mark,
+            reader,
+            retired,
+            keep_from,
+            durable,
+            syncs: false,
+            refused: false,
+            retry_at,
+        }
+    }
+
+    /// Syncs whatever is appended and moves the durable watermark: for `durability = "disk"`.
+    pub fn syncing(mut self) -> JournalUpkeep<S> {
+        self.syncs = true;
+        self
     }
 }
 
@@ -140,13 +181,19 @@ impl<S: Store> Agent for JournalUpkeep<S> {
                 }
             }
         }
-        if let Some(syncer) = &mut self.syncer
-            && self.durable.load() < self.reader.next()
-        {
+        if self.syncs && self.durable.load() < self.reader.next() {
             // A sync that failed proves nothing by succeeding later: the node stops and is checked at its restart.
-            self.durable.advance(syncer.poll().map_err(AgentError::failed)?);
+            self.durable.advance(self.syncer.poll().map_err(AgentError::failed)?);
             work += 1;
         }
         Ok(work)
+    }
+    fn on_close(&mut self, _now: Nanos) {
+        // Without the journal the other agent did not end in order: the next start then looks for itself.
+        if let Some(journal) = self.retired.pop()
+            && let Err(error) = close(journal, &mut self.syncer, &mut self.mark)
+        {
+            warn!("the journal was not closed: {error}");
+        }
     }
 }

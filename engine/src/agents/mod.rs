@@ -23,5 +23,6 @@ pub mod journal;
 pub mod meter;
 pub mod publisher;
 pub mod rewind;
+pub mod snapshot;
 pub mod subscriber;
 pub mod trace;

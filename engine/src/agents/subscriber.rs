@@ -36,14 +36,21 @@ struct Out {
     ring: Writer,
     now: Nanos,
     refusals: u64,
+    /// When the ring is full, readers that are this far behind are evicted.
+    evict_at: Option<u64>,
+    evicted: u64,
     ended: bool,
     trace: Option<Trace>,
 }
 
 impl FeedsSink for Out {
     fn on_item(&mut self, _feed: usize, item: Item<'_>) -> bool {
-        let Ok(mut claim) = self.ring.try_claim(event::encoded_bytes(&item)) else {
+        let len = event::encoded_bytes(&item);
+        let Ok(mut claim) = self.ring.try_claim(len) else {
             self.refusals += 1;
+            if let Some(lag_bytes) = self.evict_at {
+                self.evicted += self.ring.evict_lagging(lag_bytes) as u64;
+            }
             return false;
         };
         event::encode(&item, self.now, &mut claim);
@@ -76,7 +83,15 @@ impl<D: Driver> Subscriber<D> {
         Ok(Subscriber {
             name: name.into(),
             intake: Intake::open(driver, std::slice::from_ref(plan))?,
-            out: Out { ring, now: Nanos::ZERO, refusals: 0, ended: false, trace: None },
+            out: Out {
+                ring,
+                now: Nanos::ZERO,
+                refusals: 0,
+                evict_at: None,
+                evicted: 0,
+                ended: false,
+                trace: None,
+            },
             handover: None,
             recovery: Latency::new(),
             finish_at_end: false,
@@ -94,6 +109,12 @@ impl<D: Driver> Subscriber<D> {
     /// Finishes once the session has ended, instead of waiting for another one.
     pub fn finishing_at_end(mut self) -> Subscriber<D> {
         self.finish_at_end = true;
+        self
+    }
+
+    /// When the ring is full, evicts readers that are `lag_bytes` behind instead of waiting for them (`disconnect`).
+    pub fn evicting(mut self, lag_bytes: u64) -> Subscriber<D> {
+        self.out.evict_at = Some(lag_bytes);
         self
     }
 
@@ -117,6 +138,7 @@ impl<D: Driver> Subscriber<D> {
         let receiver = self.intake.receiver(0);
         self.meter.feed(receiver);
         self.meter.set("ring_refusals_total", self.out.refusals);
+        self.meter.set("evicted_readers_total", self.out.evicted);
         self.meter.set("stranger_datagrams_total", self.intake.strangers());
         self.meter.set("busy_datagrams_total", self.intake.busy());
         self.meter.driver(&self.intake.driver().counters());

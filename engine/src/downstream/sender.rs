@@ -26,8 +26,8 @@ pub struct SenderConfig {
     pub max_datagram_bytes: usize,
     /// Heartbeats when idle come this often.
     pub heartbeat: Nanos,
-    /// The first heartbeat after a message comes this soon, each further one after twice the time, up to `heartbeat`:
-    /// a lost last message is found this soon. Equal to `heartbeat` turns that off.
+    /// Heartbeats come this long after the last message, then twice, four times, … as long after it, until they are
+    /// `heartbeat` apart: a lost last message is found this soon. Equal to `heartbeat` turns that off.
     pub first_heartbeat: Nanos,
     /// Rate of datagrams with messages; `None`: as fast as the driver takes them.
     pub pacing: Option<Pacing>,

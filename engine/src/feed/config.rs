@@ -72,7 +72,8 @@ pub struct FeedConfig {
     pub stash_bytes: usize,
     /// Messages kept, and how far ahead of the next one they may lie; rounded up to a power of two.
     pub stash_messages: usize,
-    /// Separate missing ranges at a time. A datagram that would open one more is dropped and counted.
+    /// Separate missing ranges at a time. When one more would open, it is joined to the last, and the messages kept
+    /// between the two are dropped, counted, and requested again.
     pub max_gaps: usize,
     /// Numbers that one datagram may jump ahead. A farther jump is believed when a second datagram confirms it, and
     /// is then [`Unfillable`]; only the hole before the very first datagram is requested whatever its size.

@@ -24,8 +24,8 @@ pub(super) enum Opened {
     New,
     /// Part of the gap before it.
     Extended,
-    /// There are as many gaps as may be; nothing has changed.
-    Full,
+    /// There are as many gaps as may be: the highest one, which ended here, reaches up to the new one now.
+    Merged(SeqNo),
 }
 
 /// What became of a missing number that arrived.
@@ -91,21 +91,26 @@ impl Gaps {
             last.end = end;
             return Opened::Extended;
         }
-        if self.gaps.len() >= self.max {
-            return Opened::Full;
+        if self.gaps.len() >= self.max
+            && let Some(last) = self.gaps.back_mut()
+        {
+            let before = last.end;
+            (last.end, last.lost) = (end, false);
+            return Opened::Merged(before);
         }
         self.gaps.push_back(Gap { first, end, found: now, lost: false });
         Opened::New
     }
 
-    /// Notes that `first..end`, all below every gap so far, is missing.
-    pub(super) fn open_first(&mut self, first: SeqNo, end: SeqNo, now: Nanos) -> Opened {
+    /// Notes that `first..end`, all below every gap so far, is missing; `false`, and nothing changed, when there are as
+    /// many gaps as may be.
+    pub(super) fn try_open_first(&mut self, first: SeqNo, end: SeqNo, now: Nanos) -> bool {
         debug_assert!(first < end && self.gaps.front().is_none_or(|front| front.first >= end));
-        if self.gaps.len() >= self.max {
-            return Opened::Full;
+        let has_room = self.gaps.len() < self.max;
+        if has_room {
+            self.gaps.push_front(Gap { first, end, found: now, lost: false });
         }
-        self.gaps.push_front(Gap { first, end, found: now, lost: false });
-        Opened::New
+        has_room
     }
 
     /// Index of the first gap that ends after `seq`.
@@ -234,11 +239,13 @@ mod tests {
     #[test]
     fn adjacent_holes_are_one_gap_even_when_full() {
         let mut gaps = Gaps::new(1, 2);
-        assert_eq!(gaps.open_last(seq(1), seq(3), Nanos(1)), Opened::New);
+        assert_eq!(gaps.open_last(seq(2), seq(3), Nanos(1)), Opened::New);
         assert_eq!(gaps.open_last(seq(3), seq(9), Nanos(2)), Opened::Extended);
-        assert_eq!(gaps.open_last(seq(12), seq(13), Nanos(3)), Opened::Full);
         assert_eq!(gaps.fill(seq(5)), Filled::Full);
-        assert_eq!(ranges(&gaps), [(1, 9, false)]);
+        assert_eq!(ranges(&gaps), [(2, 9, false)]);
+        assert!(!gaps.try_open_first(seq(1), seq(2), Nanos(3)));
+        assert_eq!(gaps.open_last(seq(12), seq(13), Nanos(3)), Opened::Merged(seq(9)));
+        assert_eq!(ranges(&gaps), [(2, 13, false)]);
     }
 
     #[test]
@@ -284,10 +291,16 @@ mod tests {
                 match step {
                     Step::Open(skip, len) => {
                         let (first, end) = (top + skip, top + skip + len);
-                        if gaps.open_last(seq(first), seq(end), Nanos(0)) != Opened::Full {
-                            model.extend((first..end).map(|n| (n, false)));
-                            top = end;
-                        }
+                        let from = match gaps.open_last(seq(first), seq(end), Nanos(0)) {
+                            Opened::New | Opened::Extended => first,
+                            Opened::Merged(before) => {
+                                let lowest = ranges(&gaps).last().unwrap().0;
+                                prop_assert!((lowest..before.value()).all(|n| model.contains_key(&n)));
+                                lowest
+                            }
+                        };
+                        model.extend((from..end).map(|n| (n, false)));
+                        top = end;
                     }
                     Step::Fill(pick) => {
                         let Some((&n, _)) = model.iter().nth(pick as usize % model.len().max(1)) else { continue };

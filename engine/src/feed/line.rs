@@ -85,8 +85,9 @@ impl Line {
         }
         if hole > 0 {
             stats.holes += 1;
-            stats.lost_messages += hole;
-            stats.lost_datagrams += estimate_datagrams(hole, stats.messages, stats.data_datagrams);
+            let datagrams = estimate_datagrams(hole, stats.messages, stats.data_datagrams);
+            stats.lost_messages = stats.lost_messages.saturating_add(hole);
+            stats.lost_datagrams = stats.lost_datagrams.saturating_add(datagrams);
         }
         if !self.heard || datagram.next() > stats.next {
             stats.next = datagram.next();

@@ -73,6 +73,15 @@ struct End {
     told: bool,
 }
 
+/// What became of the numbers of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Belief {
+    Dropped,
+    Noted,
+    /// Noted, and what lies before it may have been given up: to be told first, so that there is room for it.
+    Jumped,
+}
+
 /// Who brought a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
@@ -176,9 +185,7 @@ impl Receiver {
                 for rest in messages {
                     seq = seq.next();
                     self.hashes.record(seq, rest);
-                    if !self.keep(now, seq, rest, Origin::Line) {
-                        return;
-                    }
+                    self.keep(now, seq, rest, Origin::Line);
                 }
                 return;
             }
@@ -208,10 +215,11 @@ impl Receiver {
     }
 
     fn on_other(&mut self, now: Nanos, line: LineId, datagram: &Downstream<'_>, sink: &mut impl Sink) {
-        if !self.believe(now, line, datagram) {
-            return;
+        match self.judge(now, line, datagram) {
+            Belief::Dropped => return,
+            Belief::Noted => self.tell(sink),
+            Belief::Jumped => self.settle(sink),
         }
-        self.settle(sink);
         if let Kind::Data(_) = datagram.kind() {
             let new = self.take(now, datagram, Origin::Line, sink);
             let stats = &mut self.lines[usize::from(line.0)].stats;
@@ -264,34 +272,31 @@ impl Receiver {
         (self.told_session, self.told, self.untold_conflict) = (false, None, None);
     }
 
-    /// Judges the numbers of a datagram that is not simply next or old, and notes the hole before it. `false`: dropped.
-    fn believe(&mut self, now: Nanos, line: LineId, datagram: &Downstream<'_>) -> bool {
+    /// Judges the numbers of a datagram that is not simply next or old, and notes the hole before it.
+    fn judge(&mut self, now: Nanos, line: LineId, datagram: &Downstream<'_>) -> Belief {
         let (first, next) = (datagram.first(), datagram.next());
         if self.end.is_some_and(|end| end.told && next > end.next) {
             self.stats.datagrams_after_end += 1;
-            return false;
+            return Belief::Dropped;
         }
         let is_anywhere = matches!(self.joining, Some(Start::FirstSeen | Start::Snapshot));
         let jump = first.since(self.highest);
         let is_far = jump > self.max_gap_messages && !is_anywhere;
         if is_far && !self.witness.confirms_jump(line, datagram, self.max_gap_messages) {
             self.stats.unconfirmed_jumps += 1;
-            return false;
+            return Belief::Dropped;
         }
         if is_anywhere {
             self.restart_at(first);
         } else if is_far && self.joining.is_none() {
-            if !self.give_up_to(now, first) {
-                return false;
-            }
-        } else if jump > 0 && !self.open_gap(now, first) {
-            self.stats.stash_refused_messages += next.since(first);
-            return false;
+            self.give_up_to(now, first);
+        } else if jump > 0 {
+            self.open_gap(now, first);
         }
         self.joining = None;
         self.note(now, line, datagram);
         self.judge_end(datagram);
-        true
+        if is_far { Belief::Jumped } else { Belief::Noted }
     }
 
     /// Nothing was delivered yet: delivery starts at `seq`.
@@ -300,27 +305,37 @@ impl Receiver {
         self.witness = Witness::new(seq);
     }
 
-    /// Notes that everything from the highest number seen to `first` is missing; `false` when there is no room to.
-    fn open_gap(&mut self, now: Nanos, first: SeqNo) -> bool {
+    /// Notes that everything from the highest number seen to `first` is missing.
+    fn open_gap(&mut self, now: Nanos, first: SeqNo) {
+        self.count_missing(first.since(self.highest));
         match self.gaps.open_last(self.highest, first, now) {
-            Opened::Full => return false,
-            Opened::Extended => {}
             Opened::New => self.stats.gaps_found += 1,
+            Opened::Extended => {}
+            Opened::Merged(end) => {
+                let dropped = self.stash.remove_range(end, self.highest);
+                self.count_missing(dropped);
+                self.stats.stash_refused_messages += dropped;
+            }
         }
-        self.stats.missing_messages += first.since(self.highest);
         self.highest = first;
         self.behind = true;
-        true
+    }
+
+    /// Saturates: forged numbers add up.
+    fn count_missing(&mut self, count: u64) {
+        self.stats.missing_messages = self.stats.missing_messages.saturating_add(count);
     }
 
     /// After a confirmed jump that is too far: everything up to `first` is lost.
-    fn give_up_to(&mut self, now: Nanos, first: SeqNo) -> bool {
+    fn give_up_to(&mut self, now: Nanos, first: SeqNo) {
         if self.held {
             self.advance_base(first);
-            return true;
+        } else {
+            let from = self.highest;
+            self.open_gap(now, first);
+            // When the gap list has no room for another cut, it is requested like any other hole.
+            self.gaps.give_up(from, first);
         }
-        let from = self.highest;
-        self.open_gap(now, first) && self.gaps.give_up(from, first)
     }
 
     /// Notes the end of the session when a datagram claims it, and forgets it when one contradicts.
@@ -367,33 +382,31 @@ impl Receiver {
                 }
                 self.on_refusal();
             }
-            if !self.keep(now, seq, bytes, origin) {
-                break;
-            }
+            self.keep(now, seq, bytes, origin);
         }
         new
     }
 
-    /// Keeps a message whose turn it is not, or notes that it is missing. `false`: neither could be done, and what
-    /// follows it is dropped too.
-    fn keep(&mut self, now: Nanos, seq: SeqNo, bytes: &[u8], origin: Origin) -> bool {
+    /// Keeps a message whose turn it is not; when it cannot be kept, it is missing.
+    fn keep(&mut self, now: Nanos, seq: SeqNo, bytes: &[u8], origin: Origin) {
         if self.held {
             self.make_room(seq, bytes);
         }
         let eager = origin == Origin::Line && !self.held;
-        let kept = seq >= self.expected && self.stash.try_insert(self.expected, seq, bytes, eager).is_ok();
-        if kept && seq >= self.highest {
-            self.highest = seq.next();
-            return true;
-        }
-        if kept {
+        if seq >= self.expected && self.stash.try_insert(self.expected, seq, bytes, eager).is_ok() {
+            if seq >= self.highest {
+                self.highest = seq.next();
+                return;
+            }
             if self.fill(now, seq, origin) {
-                return true;
+                return;
             }
             self.stash.remove(seq);
         }
         self.stats.stash_refused_messages += 1;
-        seq < self.highest || self.open_gap(now, seq.next())
+        if seq >= self.highest {
+            self.open_gap(now, seq.next());
+        }
     }
 
     /// Notes that `seq` arrived, if it was missing; `false` when there is no room to.
@@ -501,7 +514,7 @@ impl Receiver {
             return false;
         }
         self.stats.lost_ranges += 1;
-        self.stats.lost_messages += count;
+        self.stats.lost_messages = self.stats.lost_messages.saturating_add(count);
         self.gaps.remove_below(end);
         self.expected = end;
         if self.on_unfillable == Unfillable::Halt {
@@ -635,7 +648,7 @@ impl Receiver {
         } else {
             self.go_back_to(now, seq);
         }
-        self.held = false;
+        (self.held, self.asked) = (false, false);
         self.behind = self.expected < self.highest;
         self.end = self.end.filter(|end| end.next >= seq).map(|end| End { told: false, ..end });
     }
@@ -644,13 +657,13 @@ impl Receiver {
     fn go_back_to(&mut self, now: Nanos, seq: SeqNo) {
         let missing_before = self.gaps.open_messages();
         let fits = self.highest.since(seq) <= self.stash.span();
-        if !fits || self.gaps.open_first(seq, self.expected, now) == Opened::Full {
+        if !fits || !self.gaps.try_open_first(seq, self.expected, now) {
             self.stash.clear();
             self.gaps.clear();
-            self.gaps.open_first(seq, self.highest, now);
+            self.gaps.open_last(seq, self.highest, now);
         }
         self.stats.gaps_found += 1;
-        self.stats.missing_messages += self.gaps.open_messages() - missing_before;
+        self.count_missing(self.gaps.open_messages() - missing_before);
         self.expected = seq;
     }
 

@@ -22,7 +22,7 @@ struct Ask {
     attempts: u32,
     /// When it is asked again, or given up.
     due: Nanos,
-    /// Asked in vain as often as may be, but nobody confirmed that it was ever sent: it waits for that, unasked.
+    /// Asked in vain as often as may be, but nobody has confirmed that it was ever sent: it waits for that, unasked.
     parked: bool,
 }
 
@@ -159,26 +159,25 @@ impl Recovery {
     fn poll_repeated(&mut self, view: &View, gaps: &mut Gaps, stats: &mut FeedStats) -> Option<Wanted> {
         let mut index = 0;
         while let Some(ask) = self.asks.get_mut(index) {
-            let Some((first, end)) = gaps.span_within(ask.first, ask.end) else {
+            // What was a guess and is confirmed by now is asked for anew: it may not have been there before.
+            if ask.first < view.confirmed && view.confirmed < ask.end {
+                ask.first = view.confirmed;
+            }
+            let span = gaps.span_within(ask.first, ask.end);
+            let Some((first, end)) = span.filter(|_| !ask.parked || ask.end > view.confirmed) else {
                 self.asks.swap_remove(index);
                 continue;
             };
-            if ask.due > view.now {
+            if ask.parked || ask.due > view.now {
                 index += 1;
-                continue;
-            }
-            if ask.attempts < self.attempts {
+            } else if ask.attempts < self.attempts {
                 let is_unanswered = ask.attempts > 0;
                 (ask.first, ask.end) = (first, end);
                 stats.unanswered_requests += u64::from(is_unanswered);
                 return Some(self.ask(index, view.now, is_unanswered));
-            }
-            stats.unanswered_requests += u64::from(!ask.parked);
-            ask.parked = true;
-            let sent = end.min(view.confirmed);
-            if sent <= first || !gaps.give_up(first, sent) {
-                ask.due = view.now + self.max_backoff;
-                index += 1;
+            } else {
+                stats.unanswered_requests += 1;
+                ask.parked = end > view.confirmed || !gaps.give_up(first, end);
             }
         }
         None
@@ -214,8 +213,8 @@ impl Recovery {
     /// The lowest range that may be asked for and is not yet.
     fn next_unasked(&self, view: &View, gaps: &Gaps) -> Option<(SeqNo, SeqNo)> {
         // What nobody confirmed may be a forgery: one request at a time is spent on it.
-        let probed = self.asks.iter().any(|ask| ask.end > view.confirmed);
-        let end = if probed { view.end.min(view.confirmed) } else { view.end };
+        let is_probed = self.asks.iter().any(|ask| ask.end > view.confirmed);
+        let end = if is_probed { view.end.min(view.confirmed) } else { view.end };
         let mut range: Option<(SeqNo, SeqNo)> = None;
         for gap in gaps.open() {
             let is_ripe = gap.end <= view.passed || view.now >= gap.found + self.reorder_wait;

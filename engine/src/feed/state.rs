@@ -128,7 +128,7 @@ pub struct FeedStats {
     pub replies: u64,
     /// Of them, those that brought nothing that was missing.
     pub useless_replies: u64,
-    /// Messages dropped because the stash or the gap list was full; they are requested later.
+    /// Messages dropped because the stash or the list of gaps was full; they are requested later.
     pub stash_refused_messages: u64,
     /// Messages that a halted or waiting receiver dropped to make room for newer ones.
     pub stash_evicted_messages: u64,

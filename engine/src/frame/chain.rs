@@ -187,3 +187,119 @@ impl Chain {
         Ok(())
     }
 }
+
+#[cfg(test)]
+impl Chain {
+    /// Seals the next message, goes past it and gives its bytes.
+    pub(crate) fn extend(&mut self, epoch: u64, source: u16, payload: &[u8]) -> Vec<u8> {
+        let session: Session = format!("SRC{source}").parse().unwrap();
+        let source_seq = self.sources[usize::from(source)].next.value();
+        self.extend_with(Kind::Message, epoch, (source, session, source_seq), payload)
+    }
+
+    /// Seals the end of the session, goes past it and gives its bytes.
+    pub(crate) fn extend_end(&mut self) -> Vec<u8> {
+        self.extend_with(Kind::End, self.epoch, (0, Session::BLANK, 0), &[])
+    }
+
+    fn extend_with(
+        &mut self,
+        kind: Kind,
+        epoch: u64,
+        (source, source_session, source_seq): (u16, Session, u64),
+        payload: &[u8],
+    ) -> Vec<u8> {
+        use zerocopy::FromZeros;
+        let mut header = super::Header::new_zeroed();
+        header.seq = self.next.value().into();
+        header.epoch = epoch.into();
+        header.stamp_ns = (self.stamp_ns + 1).into();
+        header.source_seq = source_seq.into();
+        header.previous_crc = self.crc.into();
+        header.source = source.into();
+        header.kind = kind as u8;
+        header.source_session = source_session;
+        let mut bytes = vec![0xAA; super::framed_bytes(payload.len())];
+        super::seal(&mut bytes, header, payload);
+        self.follow(&Frame::parse(&bytes).unwrap()).unwrap();
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(bytes: &[u8]) -> Frame<'_> {
+        Frame::parse(bytes).unwrap()
+    }
+
+    #[test]
+    fn follows_frames_and_knows_each_source() {
+        let mut writer = Chain::new();
+        let frames = [writer.extend(1, 3, b"a"), writer.extend(1, 3, b"b"), writer.extend(2, 0, b"c")];
+        let mut chain = Chain::new();
+        for frame in &frames {
+            chain.follow(&parse(frame)).unwrap();
+        }
+        assert_eq!(chain, writer);
+        assert_eq!(chain.next().value(), 4);
+        assert_eq!(chain.epoch(), 2);
+        assert_eq!(chain.crc(), parse(&frames[2]).header().crc.get());
+        assert_eq!(chain.sources()[3].next.value(), 3);
+        assert_eq!(chain.sources()[3].session.to_string(), "SRC3");
+        assert_eq!(chain.sources()[1], SourceState::NONE);
+    }
+
+    #[test]
+    fn refuses_what_does_not_follow_and_stays_where_it_was() {
+        let mut chain = Chain::new();
+        let first = chain.extend(5, 0, b"first");
+        let before = chain.clone();
+        let mut other = Chain::new();
+        other.extend(5, 0, b"another first");
+        let forked = other.extend(5, 0, b"second");
+        let skipped = other.extend(5, 0, b"third");
+        let (crc, stamp_ns) = (before.crc(), before.stamp_ns());
+        let mut older = Chain::resume(before.next(), crc, 4, stamp_ns, Box::new(*before.sources()));
+        let old_epoch = older.extend(4, 0, b"second");
+        let mut wild = old_epoch.clone();
+        let mut header = *parse(&old_epoch).header();
+        (header.epoch, header.source) = (5.into(), 64.into());
+        super::super::seal(&mut wild, header, b"second");
+        let expected = before.next();
+        let seq = |found: &[u8]| ChainError::Seq { expected, found: parse(found).seq() };
+        assert_eq!(chain.follow(&parse(&first)), Err(seq(&first)));
+        assert_eq!(chain.follow(&parse(&skipped)), Err(seq(&skipped)));
+        assert!(matches!(chain.follow(&parse(&forked)), Err(ChainError::Previous { .. })));
+        assert_eq!(chain.follow(&parse(&old_epoch)), Err(ChainError::Epoch { last: 5, found: 4 }));
+        assert_eq!(chain.follow(&parse(&wild)), Err(ChainError::Source(64)));
+        assert_eq!(chain, before);
+    }
+
+    #[test]
+    fn nothing_follows_the_end() {
+        let mut chain = Chain::new();
+        chain.extend(1, 0, b"last");
+        let mut unended = chain.clone();
+        let end = chain.extend_end();
+        assert!(chain.ended());
+        assert_eq!(parse(&end).kind(), Kind::End);
+        assert_eq!(chain.next().value(), 2, "an end takes no number");
+        let more = unended.extend(1, 0, b"more");
+        assert_eq!(chain.follow(&parse(&more)), Err(ChainError::Ended));
+    }
+
+    #[test]
+    fn the_last_number_is_left_to_the_end() {
+        let mut chain = Chain::resume(SeqNo::MAX, 7, 1, 1, Box::new([SourceState::NONE; MAX_SOURCES]));
+        let mut bytes = [0; super::super::HEADER_BYTES];
+        let end = chain.clone().extend_end();
+        bytes.copy_from_slice(&end);
+        let mut header = *parse(&end).header();
+        header.kind = Kind::Message as u8;
+        super::super::seal(&mut bytes, header, &[]);
+        assert_eq!(chain.follow(&parse(&bytes)), Err(ChainError::Exhausted));
+        assert_eq!(chain.follow(&parse(&end)), Ok(()));
+    }
+}

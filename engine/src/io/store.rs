@@ -21,7 +21,8 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::mem::append::Memory;
 use crate::mem::cells::{CELLS, CELLS_BYTES, Cells};
@@ -29,6 +30,9 @@ use crate::mem::file;
 use crate::mem::store::{ReadStore, SegmentInfo, Store, StoreError};
 
 const MODE: u32 = 0o640;
+/// A process that was killed just now, or the child of a fork before it runs its program, holds the lock for a moment.
+const LOCK_ATTEMPTS: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 static ZEROES: [u8; 1 << 16] = [0; 1 << 16];
 
 /// A directory opened for writing, by this process alone.
@@ -244,7 +248,13 @@ fn take_lock(dir: &Path) -> Result<File, StoreError> {
     let refused = |e| StoreError::of(show(&path), "lock the journal", e);
     let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(MODE).open(&path);
     let mut lock = open.map_err(refused)?;
-    if !file::try_lock(&lock).map_err(refused)? {
+    let mut attempts = LOCK_ATTEMPTS;
+    while !file::try_lock(&lock).map_err(refused)? {
+        attempts -= 1;
+        if attempts > 0 {
+            thread::sleep(LOCK_PAUSE);
+            continue;
+        }
         return Err(StoreError::Locked { place: show(dir), holder: read_holder(&lock) });
     }
     let program = std::env::args_os().next().map(PathBuf::from);

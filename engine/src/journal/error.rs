@@ -50,8 +50,8 @@ pub enum JournalError {
         /// Version known here.
         known: u32,
     },
-    /// A segment's header is damaged, but frames follow it.
-    #[error("{place}: the segment's header is damaged ({why}), but frames follow it; {REMEDY}")]
+    /// A segment's header is damaged, and it is not the torn beginning of a segment that never held anything.
+    #[error("{place}: the segment's header is damaged ({why}), but more follows it; {REMEDY}")]
     BadHeader {
         /// The segment.
         place: String,

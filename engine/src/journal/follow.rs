@@ -4,7 +4,7 @@ use seqcast_wire::{SeqNo, Session};
 
 use super::error::{Fault, JournalError};
 use super::mark::{Watermarks, read_record};
-use super::scan::{Cut, scan, valid_after};
+use super::scan::{Cut, content_bytes, scan, valid_after};
 use super::segment::{HEADER_BYTES, HeaderRead, SegmentHeader, VERSION};
 use crate::frame::{ALIGN_BYTES, Chain, Frame, FrameError, framed_bytes};
 use crate::limits::MAX_MESSAGE_BYTES;
@@ -313,9 +313,9 @@ impl<R: ReadStore> Follower<R> {
                 Err(JournalError::Version { place: place(), found, known: VERSION })
             }
             HeaderRead::Bad(why) if self.store.writer().is_none() => {
-                match valid_after(&read_whole(&self.store, index)?, 0, None) {
-                    Some(_) => Err(JournalError::BadHeader { place: place(), why }),
-                    None => Ok(None),
+                match content_bytes(&read_whole(&self.store, index)?) {
+                    0..=HEADER_BYTES => Ok(None),
+                    _ => Err(JournalError::BadHeader { place: place(), why }),
                 }
             }
             HeaderRead::Blank | HeaderRead::Bad(_) => Ok(None),
@@ -338,7 +338,7 @@ impl<R: ReadStore> Follower<R> {
             }
         } else if self.judged != Some(here) {
             let content = read_whole(&self.store, self.segment)?;
-            let valid_at = valid_after(&content, self.offset as usize + ALIGN_BYTES, Some(self.chain.next()));
+            let valid_at = valid_after(&content, self.offset as usize + ALIGN_BYTES, self.chain.next());
             if valid_at.is_some() {
                 return Err(self.bad_frame(valid_at));
             }
@@ -359,5 +359,134 @@ impl<R: ReadStore> Follower<R> {
             fault: fault.unwrap_or(Fault::Frame(FrameError::Empty)),
             valid_at,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{filled, open, seq};
+    use super::*;
+    use crate::frame::Kind;
+    use crate::mem::store::MemoryDisk;
+
+    fn frames(follower: &mut Follower<MemoryDisk>) -> Vec<Vec<u8>> {
+        let mut frames = Vec::new();
+        while let Some(frame) = follower.next_frame().unwrap() {
+            frames.push(frame.bytes().to_vec());
+        }
+        frames
+    }
+
+    #[test]
+    fn follows_a_writer_live_from_the_oldest_or_any_number() {
+        let disk = MemoryDisk::default();
+        let mut waiting = Follower::open(disk.clone(), None).unwrap();
+        assert!(waiting.next_frame().unwrap().is_none());
+        assert_eq!(waiting.session(), None);
+        let (mut opened, mut model) = filled(&disk, &[3000; 100]);
+        let mut oldest = Follower::open(disk.clone(), None).unwrap();
+        let mut middle = Follower::open(disk.clone(), Some(seq(70))).unwrap();
+        let mut later = Follower::open(disk.clone(), Some(seq(151))).unwrap();
+        assert_eq!(oldest.session().unwrap().to_string(), "SESSION");
+        assert_eq!(frames(&mut oldest), model.frames);
+        assert_eq!(frames(&mut middle), model.frames[69..]);
+        assert!(later.next_frame().unwrap().is_none());
+        for _ in 0..100 {
+            model.append(&mut opened, &[7; 3000]);
+        }
+        assert_eq!(oldest.chain().next(), seq(101));
+        opened.journal.publish();
+        assert_eq!(frames(&mut oldest), model.frames[100..]);
+        assert_eq!(frames(&mut later), model.frames[150..]);
+        assert_eq!(frames(&mut waiting), model.frames);
+        assert_eq!(oldest.chain(), opened.journal.chain());
+        let end = opened.journal.chain().clone().extend_end();
+        opened.journal.append(&end).unwrap();
+        opened.journal.publish();
+        assert_eq!(oldest.next_frame().unwrap().unwrap().kind(), Kind::End);
+        assert!(oldest.next_frame().unwrap().is_none());
+    }
+
+    #[test]
+    fn retention_under_a_follower_is_an_error_that_says_so() {
+        let disk = MemoryDisk::default();
+        let (opened, _) = filled(&disk, &[3000; 500]);
+        let mut follower = Follower::open(disk.clone(), None).unwrap();
+        follower.next_frame().unwrap();
+        disk.lose_segment(0);
+        disk.lose_segment(1);
+        let error = loop {
+            match follower.next_frame() {
+                Ok(frame) => assert!(frame.is_some(), "the end is not reached"),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, JournalError::Removed { .. }), "{error}");
+        drop(opened);
+    }
+
+    #[test]
+    fn damage_stops_a_follower_with_the_place() {
+        for writing in [false, true] {
+            let disk = MemoryDisk::default();
+            let (opened, model) = filled(&disk, &[1000; 200]);
+            drop(opened);
+            let (segment, offset) = model.places[150];
+            disk.with_segment(segment, |bytes| bytes[offset + 100] ^= 4);
+            let _writer = writing.then(|| disk.open().unwrap());
+            for from in [1, 100, 150, 151, 180] {
+                let mut follower = Follower::open(disk.clone(), Some(seq(from))).unwrap();
+                let error = loop {
+                    match follower.next_frame() {
+                        Ok(frame) => assert!(frame.is_some_and(|frame| frame.seq() <= seq(150))),
+                        Err(error) => break error,
+                    }
+                };
+                match error {
+                    JournalError::BadFrame { offset: at, seq: due, .. } => {
+                        assert_eq!((at, due), (offset, seq(151)));
+                    }
+                    error => panic!("{error}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_torn_end_is_an_end() {
+        let disk = MemoryDisk::default();
+        let (opened, model) = filled(&disk, &[1000; 50]);
+        drop(opened);
+        let (segment, offset) = model.places[49];
+        disk.with_segment(segment, |bytes| bytes[offset + 500..].fill(0));
+        let mut follower = Follower::open(disk.clone(), None).unwrap();
+        assert_eq!(frames(&mut follower), model.frames[..49]);
+        assert!(follower.next_frame().unwrap().is_none());
+        let report = verify(&disk);
+        assert!(report.is_ok_and(|report| report.cut.is_some_and(|cut| cut.seq == seq(50))));
+    }
+
+    #[test]
+    fn verify_reports_what_is_there() {
+        let disk = MemoryDisk::default();
+        let empty = verify(&disk).unwrap();
+        assert_eq!((empty.session, empty.segments, empty.chain.next()), (None, 0, SeqNo::FIRST));
+        let (mut opened, model) = filled(&disk, &[3000; 100]);
+        opened.mark.promise(4).unwrap();
+        opened.mark.published().advance(seq(90));
+        let report = verify(&disk).unwrap();
+        assert_eq!(report.session.unwrap().to_string(), "SESSION");
+        assert_eq!(report.chain, *opened.journal.chain());
+        assert_eq!((report.oldest, report.incarnation), (SeqNo::FIRST, 100));
+        assert_eq!((report.promised_epoch, report.published), (Some(4), Some(seq(90))));
+        assert!(report.writer.is_some());
+        let frames: usize = model.frames.iter().map(Vec::len).sum();
+        assert_eq!(report.bytes, (frames + report.segments * HEADER_BYTES) as u64);
+        drop(opened);
+        let report = verify(&disk).unwrap();
+        assert_eq!((report.writer, report.cut), (None, None));
+        disk.lose_mark();
+        assert_eq!(verify(&disk).unwrap().promised_epoch, None);
+        assert_eq!(open(&disk).unwrap().recovered.promised_epoch, 0);
     }
 }

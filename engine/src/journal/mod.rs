@@ -28,6 +28,8 @@ mod recover;
 mod scan;
 pub mod segment;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
 use seqcast_wire::Session;

@@ -49,7 +49,7 @@ fn scan_frames(
 }
 
 /// Bytes up to the last one that is not zero.
-fn content_bytes(bytes: &[u8]) -> usize {
+pub(super) fn content_bytes(bytes: &[u8]) -> usize {
     const BLOCK: usize = 4096;
     let mut end = bytes.len();
     while end > 0 {
@@ -67,7 +67,7 @@ fn content_bytes(bytes: &[u8]) -> usize {
 ///
 /// A torn frame's payload might hold the image of a frame. So that nobody stops a node by publishing such, the
 /// number has to fit: it is not behind what is due, and no further ahead than frames have room in between.
-pub(super) fn valid_after(bytes: &[u8], from: usize, due: Option<SeqNo>) -> Option<usize> {
+pub(super) fn valid_after(bytes: &[u8], from: usize, due: SeqNo) -> Option<usize> {
     let end = content_bytes(bytes);
     let mut offset = from;
     while offset < end {
@@ -77,8 +77,7 @@ pub(super) fn valid_after(bytes: &[u8], from: usize, due: Option<SeqNo>) -> Opti
             && let Ok(frame) = Frame::view(rest)
         {
             let room = ((offset - from) / frame::HEADER_BYTES) as u64;
-            let fits = due.is_none_or(|due| frame.seq() >= due && frame.seq().since(due) <= room);
-            if fits && Frame::parse(rest).is_ok() {
+            if frame.seq() >= due && frame.seq().since(due) <= room && Frame::parse(rest).is_ok() {
                 return Some(offset);
             }
         }
@@ -207,7 +206,7 @@ impl Scan<'_> {
             // A whole frame that does not fit was not torn: it is itself what must not be lost.
             let valid_at = match fault {
                 Fault::Chain(_) => Some(end),
-                _ => valid_after(content, end + ALIGN_BYTES, Some(next)),
+                _ => valid_after(content, end + ALIGN_BYTES, next),
             };
             let bytes = content_bytes(&content[end..]);
             (Cut { segment: header.index, offset: end, bytes, seq: next, fault }, valid_at)
@@ -216,17 +215,16 @@ impl Scan<'_> {
         Found { header, bytes, end, next, strides }
     }
 
-    /// A segment has no header: it must hold nothing.
+    /// A segment has no header. It may have none only if the power went while it was written, so nothing follows.
     fn leave_out(&mut self, index: u64, bytes: &[u8], bad: Option<&'static str>) -> Result<(), JournalError> {
-        if valid_after(bytes, 0, None).is_some() {
-            let why = bad.unwrap_or("all zeroes");
+        let why = bad.unwrap_or("all zeroes");
+        let bytes = content_bytes(bytes);
+        if bytes > HEADER_BYTES {
             return Err(JournalError::BadHeader { place: (self.place)(index), why });
         }
-        let bytes = content_bytes(bytes);
         if bytes > 0 && self.cut.is_none() {
             let seq = self.chain.as_ref().map_or(SeqNo::FIRST, Chain::next);
-            let fault = Fault::Header(bad.unwrap_or("all zeroes"));
-            self.cut = Some(Cut { segment: index, offset: 0, bytes, seq, fault });
+            self.cut = Some(Cut { segment: index, offset: 0, bytes, seq, fault: Fault::Header(why) });
         }
         self.unused.push(index);
         Ok(())

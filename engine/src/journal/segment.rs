@@ -152,3 +152,69 @@ impl SegmentHeader {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn header() -> SegmentHeader {
+        let mut chain = Chain::new();
+        for source in [0, 3, 63, 3] {
+            chain.extend(9, source, b"message");
+        }
+        let session = "SESSION".parse().unwrap();
+        SegmentHeader { session, index: 5, segment_bytes: 69_632, incarnation: 77, chain }
+    }
+
+    #[test]
+    fn reads_what_it_wrote() {
+        let header = header();
+        let mut bytes = header.encode().to_vec();
+        assert_eq!(SegmentHeader::decode(&bytes), HeaderRead::Header(header.clone()));
+        bytes.extend([9; 500]);
+        assert_eq!(SegmentHeader::decode(&bytes), HeaderRead::Header(header));
+    }
+
+    #[test]
+    fn every_field_stands_where_the_table_says() {
+        let header = header();
+        let bytes = header.encode();
+        let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+        let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+        assert_eq!(&bytes[..8], b"SEQCJRNL");
+        assert_eq!(u32_at(8), crc32c::crc32c(&bytes[12..]));
+        assert_eq!((u32_at(12), u64_at(16), u64_at(24), u64_at(32)), (1, 5, 69_632, 77));
+        assert_eq!((u64_at(40), u64_at(48), u64_at(56)), (5, 9, 4));
+        assert_eq!(u32_at(64), header.chain.crc());
+        assert_eq!(&bytes[68..78], b"SESSION   ");
+        assert!(bytes[78..128].iter().all(|&byte| byte == 0));
+        assert_eq!((u64_at(128 + 3 * 24), &bytes[136 + 3 * 24..146 + 3 * 24]), (3, b"SRC3      ".as_slice()));
+        assert_eq!((u64_at(128 + 24), &bytes[136 + 24..146 + 24]), (1, b"          ".as_slice()));
+        assert!(bytes[1664..].iter().all(|&byte| byte == 0));
+    }
+
+    #[test]
+    fn tells_blank_from_bad_and_from_another_version() {
+        assert_eq!(SegmentHeader::decode(&[]), HeaderRead::Blank);
+        assert_eq!(SegmentHeader::decode(&[0; 5000]), HeaderRead::Blank);
+        let good = header().encode();
+        assert_eq!(SegmentHeader::decode(&good[..2047]), HeaderRead::Bad("cut off"));
+        assert_eq!(SegmentHeader::decode(&[1; 4096]), HeaderRead::Bad("no journal segment"));
+        let mut newer = good;
+        newer[12] = 2;
+        let crc = crc32c::crc32c(&newer[12..]);
+        newer[8..12].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(SegmentHeader::decode(&newer), HeaderRead::Version(2));
+    }
+
+    proptest! {
+        #[test]
+        fn any_flipped_bit_is_seen(at in 0..HEADER_BYTES, bit in 0u8..8) {
+            let mut bytes = header().encode();
+            bytes[at] ^= 1 << bit;
+            prop_assert!(matches!(SegmentHeader::decode(&bytes), HeaderRead::Bad(_)));
+        }
+    }
+}

@@ -38,8 +38,9 @@ impl<S: Store> Preparer<S> {
     /// What the store refused, each time again: a full disk is tried again by the next call. Until one succeeds
     /// the journal answers [`NotReady`](super::AppendError::NotReady) when its segment is full, and nothing is lost.
     pub fn poll(&mut self, keep_from: SeqNo) -> Result<bool, JournalError> {
-        self.retired.retain(|segment| Arc::strong_count(segment) > 1);
         let removed = self.retain(keep_from);
+        // A removed segment's room is free once it is unmapped: before the next one is made.
+        self.retired.retain(|segment| Arc::strong_count(segment) > 1);
         let created = self.create();
         let warmed = self.warm();
         Ok(removed? | created? | warmed)

@@ -222,3 +222,126 @@ fn load(_: &MmapRaw) -> io::Result<()> {
 
 #[cfg(not(target_os = "linux"))]
 fn prefault(_: &MmapRaw, _: Range<usize>) {}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn views_see_what_is_published_and_only_that() {
+        let memory = Memory::anonymous(16).unwrap();
+        let early = memory.view();
+        let mut appender = memory.appender(0);
+        appender.append(b"abcd").unwrap();
+        assert_eq!(early.published(), b"");
+        assert_eq!(appender.publish(), 4);
+        let prefix = early.published();
+        appender.append(b"efgh").unwrap();
+        assert_eq!(appender.view().published(), b"abcd");
+        appender.publish();
+        assert_eq!(early.published(), b"abcdefgh");
+        assert_eq!(prefix, b"abcd", "a slice taken before stays valid");
+    }
+
+    #[test]
+    fn refuses_what_does_not_fit_and_writes_nothing_of_it() {
+        let mut appender = Memory::anonymous(8).unwrap().appender(0);
+        appender.append(b"12345").unwrap();
+        assert_eq!(appender.append(b"6789"), Err(NoRoom));
+        assert_eq!((appender.written(), appender.room()), (5, 3));
+        appender.append(b"678").unwrap();
+        assert_eq!(appender.append(b"9"), Err(NoRoom));
+        assert_eq!(appender.append(b""), Ok(()));
+        appender.publish();
+        assert_eq!(appender.view().published(), b"12345678");
+    }
+
+    #[test]
+    fn goes_on_behind_what_is_there() {
+        let memory = Memory::copy_of(b"old.....").unwrap();
+        assert_eq!(memory.bytes(), b"old.....");
+        let mut appender = memory.appender(3);
+        assert_eq!(appender.view().published(), b"old");
+        appender.append(b"new").unwrap();
+        appender.publish();
+        assert_eq!(appender.view().published(), b"oldnew");
+    }
+
+    #[test]
+    #[should_panic(expected = "inside the memory")]
+    fn a_prefix_longer_than_the_memory_is_a_bug() {
+        let _ = Memory::anonymous(8).unwrap().appender(9);
+    }
+
+    #[test]
+    fn views_outlive_the_appender() {
+        let mut appender = Memory::anonymous(PAGE_BYTES).unwrap().appender(0);
+        appender.append(b"kept").unwrap();
+        appender.publish();
+        let view = appender.view();
+        drop(appender);
+        assert_eq!(view.published(), b"kept");
+        assert_eq!(view.capacity(), PAGE_BYTES);
+    }
+
+    #[test]
+    fn a_mapped_file_holds_what_is_appended() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[0; 3 * PAGE_BYTES]).unwrap();
+        let memory = Memory::map(&file, 3 * PAGE_BYTES).unwrap();
+        memory.load().unwrap();
+        let mut appender = memory.appender(0);
+        appender.view().prefault(1..usize::MAX);
+        appender.append(&[7; PAGE_BYTES + 1]).unwrap();
+        let again = Memory::map(&file, PAGE_BYTES + 2).unwrap();
+        assert_eq!(again.bytes()[PAGE_BYTES - 1..], [7, 7, 0]);
+    }
+
+    #[test]
+    fn a_file_shorter_than_its_mapping_is_an_error() {
+        let file = tempfile::tempfile().unwrap();
+        let error = Memory::map(&file, 1).err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(Memory::map(&file, 0).unwrap().bytes(), b"");
+    }
+
+    /// Readers on other threads check every byte of every prefix they see while the writer goes on.
+    #[test]
+    fn a_published_prefix_never_changes_under_its_readers() {
+        const BYTES: usize = 1 << 16;
+        let value = |at: usize| (at % 251) as u8;
+        let mut appender = Memory::anonymous(BYTES).unwrap().appender(0);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                let view = appender.view();
+                scope.spawn(move || {
+                    let mut seen = 0;
+                    while seen < BYTES {
+                        let published = view.published();
+                        assert!(published.len() >= seen, "the prefix shrank");
+                        for (at, &byte) in published.iter().enumerate().skip(seen) {
+                            assert_eq!(byte, value(at));
+                        }
+                        seen = published.len();
+                        std::thread::yield_now();
+                    }
+                    assert!(view.published().iter().enumerate().all(|(at, &byte)| byte == value(at)));
+                });
+            }
+            let mut at = 0;
+            for len in (1..97).cycle() {
+                let chunk: Vec<u8> = (at..BYTES.min(at + len)).map(value).collect();
+                appender.append(&chunk).unwrap();
+                at += chunk.len();
+                if len % 3 == 0 || at == BYTES {
+                    appender.publish();
+                }
+                if at == BYTES {
+                    break;
+                }
+            }
+        });
+    }
+}

@@ -76,3 +76,41 @@ impl Cells {
         unsafe { &*self.raw.as_ptr().cast::<AtomicU64>().add(at) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn clones_share_the_cells() {
+        let mut values = [0; CELLS];
+        values[7] = 42;
+        let cells = Cells::anonymous(&values).unwrap();
+        let other = cells.clone();
+        other.store(CELLS - 1, u64::MAX);
+        assert_eq!((cells.load(7), cells.load(CELLS - 1)), (42, u64::MAX));
+        values[CELLS - 1] = u64::MAX;
+        assert_eq!(cells.values(), values);
+    }
+
+    #[test]
+    fn a_file_keeps_them_little_endian() {
+        let mut file = tempfile::tempfile().unwrap();
+        assert!(Cells::map(&file).is_err(), "an empty file has no cells");
+        file.write_all(&[0; CELLS_BYTES]).unwrap();
+        let cells = Cells::map(&file).unwrap();
+        cells.store(1, 0x0102_0304_0506_0708);
+        drop(cells);
+        let mut bytes = [0; 16];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, 0).unwrap();
+        assert_eq!(bytes[8..], [8, 7, 6, 5, 4, 3, 2, 1]);
+    }
+
+    #[test]
+    #[should_panic(expected = "512 cells")]
+    fn there_are_no_more_cells() {
+        Cells::anonymous(&[0; CELLS]).unwrap().load(CELLS);
+    }
+}

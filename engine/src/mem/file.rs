@@ -111,3 +111,36 @@ pub fn reserve(file: &File, bytes: u64) -> io::Result<()> {
 pub fn reserve(file: &File, bytes: u64) -> io::Result<()> {
     file.set_len(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+
+    use super::*;
+
+    #[test]
+    fn one_holder_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false);
+            options.open(dir.path().join("lock")).unwrap()
+        };
+        let (first, second) = (open(), open());
+        assert!(!is_locked(&second).unwrap());
+        assert!(try_lock(&first).unwrap());
+        assert!(!try_lock(&second).unwrap());
+        let reader = File::open(dir.path().join("lock")).unwrap();
+        assert!(is_locked(&reader).unwrap());
+        drop(first);
+        assert!(!is_locked(&reader).unwrap());
+        assert!(try_lock(&second).unwrap());
+    }
+
+    #[test]
+    fn reserving_extends_the_file() {
+        let file = tempfile::tempfile().unwrap();
+        reserve(&file, 12_345).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 12_345);
+    }
+}

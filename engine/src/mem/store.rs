@@ -185,6 +185,9 @@ pub trait ReadStore {
     fn place(&self, index: u64) -> String;
 }
 
+/// What a disk writes whole or not at all.
+pub const SECTOR_BYTES: usize = 512;
+
 /// What a [`MemoryStore`] is to do wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
@@ -274,16 +277,24 @@ impl MemoryDisk {
         lock(&self.disk).faults = faults;
     }
 
-    /// Cuts the power: all that was published but not synced is gone. The store must be closed.
+    /// Cuts the power. Of what was published but not synced, only the sectors that `keep` picks (segment, number of the
+    /// sector) reached the disk, in any order. The store must be closed.
     ///
     /// # Panics
     /// When the disk is open.
-    pub fn lose_power(&self) {
+    pub fn lose_power(&self, mut keep: impl FnMut(u64, usize) -> bool) {
         let mut disk = lock(&self.disk);
         assert!(!disk.open, "close the store first");
         disk.boot += 1;
         disk.mark = None;
-        for slot in disk.segments.values_mut() {
+        for (&index, slot) in &mut disk.segments {
+            let current = slot.current();
+            let sectors = slot.durable.chunks_mut(SECTOR_BYTES).zip(current.chunks(SECTOR_BYTES));
+            for (number, (durable, current)) in sectors.enumerate() {
+                if durable != current && keep(index, number) {
+                    durable.copy_from_slice(current);
+                }
+            }
             (slot.cached, slot.live) = (None, None);
         }
     }
@@ -378,10 +389,13 @@ impl Store for MemoryStore {
         let mut disk = lock(&self.disk);
         disk.check_sync(|| place(index))?;
         let slot = disk.segments.get_mut(&index).ok_or_else(|| absent(index))?;
-        let bytes = slot.current();
-        let end = range.end.min(bytes.len());
-        if range.start < end {
-            slot.durable[range.start..end].copy_from_slice(&bytes[range.start..end]);
+        let published = slot.live.as_ref().map_or(&[][..], View::published);
+        let cached = slot.cached.as_deref().unwrap_or_default();
+        for from in [cached, published] {
+            let end = range.end.min(from.len());
+            if range.start < end {
+                slot.durable[range.start..end].copy_from_slice(&from[range.start..end]);
+            }
         }
         Ok(())
     }
@@ -451,5 +465,88 @@ impl ReadStore for MemoryDisk {
 
     fn place(&self, index: u64) -> String {
         place(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn published(store: &MemoryStore, index: u64, bytes: &[u8]) -> crate::mem::append::Appender {
+        let mut appender = store.create(index, 4096).unwrap().appender(0);
+        appender.append(bytes).unwrap();
+        appender.publish();
+        appender
+    }
+
+    #[test]
+    fn keeps_what_a_killed_process_published() {
+        let disk = MemoryDisk::default();
+        let store = disk.open().unwrap();
+        assert!(matches!(disk.open(), Err(StoreError::Locked { .. })));
+        let mut appender = published(&store, 3, b"whole");
+        appender.append(b"unpublished").unwrap();
+        store.mark().store(5, 9);
+        drop((store, appender));
+        let store = disk.open().unwrap();
+        assert_eq!(Store::list(&store).unwrap(), [SegmentInfo { index: 3, bytes: 4096 }]);
+        assert_eq!(&store.open(3).unwrap().bytes()[..8], b"whole\0\0\0");
+        assert_eq!(store.mark().load(5), 9);
+    }
+
+    #[test]
+    fn loses_what_was_not_synced_with_the_power() {
+        let disk = MemoryDisk::default();
+        let store = disk.open().unwrap();
+        let boot = store.boot();
+        let mut appender = published(&store, 0, &[1; 1000]);
+        store.sync(0, 0..1000).unwrap();
+        store.mark().store(5, 9);
+        store.sync_mark().unwrap();
+        store.mark().store(5, 10);
+        appender.append(&[2; 1000]).unwrap();
+        appender.publish();
+        drop((store, appender));
+        disk.lose_power(|_, sector| sector == 3);
+        let store = disk.open().unwrap();
+        assert_ne!(store.boot(), boot);
+        assert_eq!(store.mark().load(5), 9);
+        let memory = store.open(0).unwrap();
+        assert!(memory.bytes()[..1000].iter().all(|&byte| byte == 1));
+        assert!(memory.bytes()[1000..3 * SECTOR_BYTES].iter().all(|&byte| byte == 0));
+        assert!(memory.bytes()[3 * SECTOR_BYTES..2000].iter().all(|&byte| byte == 2));
+    }
+
+    #[test]
+    fn what_survived_a_kill_is_not_durable_for_that() {
+        let disk = MemoryDisk::default();
+        let store = disk.open().unwrap();
+        drop(published(&store, 0, b"cached"));
+        drop(store);
+        let store = disk.open().unwrap();
+        assert_eq!(&store.open(0).unwrap().bytes()[..6], b"cached");
+        drop(store);
+        disk.lose_power(|_, _| false);
+        assert_eq!(&disk.open().unwrap().open(0).unwrap().bytes()[..6], &[0; 6]);
+    }
+
+    #[test]
+    fn full_disks_and_failing_syncs() {
+        let disk = MemoryDisk::default();
+        let store = disk.open().unwrap();
+        drop(published(&store, 0, b""));
+        disk.inject(Faults { capacity_bytes: Some(6000), sync_fails: true });
+        let error = store.create(1, 4096).err().unwrap();
+        assert!(error.is_full() && error.to_string().contains("free some"), "{error}");
+        assert_eq!(Store::list(&store).unwrap().len(), 1);
+        assert!(matches!(store.sync(0, 0..1), Err(StoreError::Io { .. })));
+        disk.inject(Faults::default());
+        assert!(matches!(store.sync(0, 0..1), Err(StoreError::Poisoned { .. })), "never retried");
+        assert!(matches!(store.sync_mark(), Err(StoreError::Poisoned { .. })));
+        assert!(store.create(1, 4096).is_ok());
+        assert!(store.create(1, 4096).is_err(), "exists");
+        store.remove(1).unwrap();
+        assert!(matches!(store.remove(1), Err(StoreError::Absent { .. })));
+        assert!(matches!(store.open(1), Err(StoreError::Absent { .. })));
     }
 }

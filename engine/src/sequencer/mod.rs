@@ -301,3 +301,242 @@ impl Sequencer {
         if numbered.session == session { numbered.next } else { SeqNo::FIRST }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ME: Member = Member { node: NodeId(0), incarnation: 1 };
+    const A: SourceId = SourceId(0);
+
+    fn session(name: &str) -> Session {
+        name.parse().unwrap()
+    }
+
+    fn seq(value: u64) -> SeqNo {
+        SeqNo::new(value).unwrap()
+    }
+
+    fn gate(epoch: u64, next: SeqNo, published: SeqNo) -> CommitGate {
+        let set = Members::of(&[ME]).unwrap();
+        CommitGate::new(ME, epoch, set, 1, Durability::Memory, next, published)
+    }
+
+    fn sequencer(chain: Chain) -> Sequencer {
+        let next = chain.next();
+        Sequencer::new(chain, gate(5, next, SeqNo::FIRST)).unwrap()
+    }
+
+    /// Admits and seals, as the agent does; gives the frame.
+    fn take(
+        sequencer: &mut Sequencer,
+        wall_ns: u64,
+        source: SourceId,
+        session: Session,
+        source_seq: u64,
+        payload: &[u8],
+    ) -> Result<Vec<u8>, Admit> {
+        match sequencer.admit(wall_ns, source, session, seq(source_seq), payload.len()) {
+            Admit::Frame(header) => {
+                let mut slot = vec![0xEE; frame::framed_bytes(payload.len())];
+                sequencer.seal(header, payload, &mut slot);
+                Ok(slot)
+            }
+            other => Err(other),
+        }
+    }
+
+    #[test]
+    fn frames_carry_the_order_the_epoch_the_source_and_the_chain() {
+        let mut sequencer = sequencer(Chain::new());
+        let s = session("PUB1");
+        assert_eq!(sequencer.open_source(SourceId(3), s), Ok(SeqNo::FIRST));
+        let first = take(&mut sequencer, 1_000, SourceId(3), s, 1, b"hello").unwrap();
+        let second = take(&mut sequencer, 2_000, SourceId(3), s, 2, b"").unwrap();
+        let first = Frame::parse(&first).unwrap();
+        let second = Frame::parse(&second).unwrap();
+        let header = second.header();
+        assert_eq!((first.seq(), first.payload()), (seq(1), b"hello".as_slice()));
+        assert_eq!((second.seq(), header.epoch.get(), header.stamp_ns.get()), (seq(2), 5, 2_000));
+        assert_eq!((header.source.get(), header.source_seq.get(), header.source_session), (3, 2, s));
+        assert_eq!(header.previous_crc, first.header().crc);
+        assert_eq!(sequencer.chain().next(), seq(3));
+        let marks = sequencer.gate().watermarks();
+        assert_eq!((marks.numbered, marks.committed), (seq(3), seq(1)));
+    }
+
+    #[test]
+    fn each_message_exactly_once() {
+        let mut sequencer = sequencer(Chain::new());
+        let s = session("PUB1");
+        sequencer.open_source(A, s).unwrap();
+        assert_eq!(take(&mut sequencer, 0, A, s, 2, b"b"), Err(Admit::Gap { expected: seq(1) }));
+        take(&mut sequencer, 0, A, s, 1, b"a").unwrap();
+        assert_eq!(take(&mut sequencer, 0, A, s, 1, b"a"), Err(Admit::Duplicate));
+        assert_eq!(take(&mut sequencer, 0, A, s, 3, b"c"), Err(Admit::Gap { expected: seq(2) }));
+        take(&mut sequencer, 0, A, s, 2, b"b").unwrap();
+        // Asking takes nothing: without a slot the same message is admitted again.
+        let asked = sequencer.admit(7, A, s, seq(3), 1);
+        assert!(matches!(asked, Admit::Frame(_)));
+        assert_eq!(sequencer.admit(7, A, s, seq(3), 1), asked);
+        // A successor that recovers the chain refuses the same duplicates.
+        let mut successor = super::tests::sequencer(sequencer.chain().clone());
+        assert_eq!(successor.open_source(A, s), Ok(seq(3)));
+        assert_eq!(take(&mut successor, 0, A, s, 2, b"b"), Err(Admit::Duplicate));
+        take(&mut successor, 0, A, s, 3, b"c").unwrap();
+    }
+
+    #[test]
+    fn time_moves_on_whatever_the_clock_does() {
+        let mut sequencer = sequencer(Chain::new());
+        let s = session("PUB1");
+        sequencer.open_source(A, s).unwrap();
+        let mut stamps = Vec::new();
+        for (nth, wall) in [500, 400, 400, 600, 0, u64::MAX, 5].into_iter().enumerate() {
+            let frame = take(&mut sequencer, wall, A, s, nth as u64 + 1, b"").unwrap();
+            stamps.push(Frame::parse(&frame).unwrap().header().stamp_ns.get());
+        }
+        assert_eq!(stamps, [500, 501, 502, 600, 601, u64::MAX, u64::MAX]);
+    }
+
+    #[test]
+    fn a_source_changes_session_only_behind_the_end_of_the_old_one() {
+        let mut sequencer = sequencer(Chain::new());
+        let (old, new) = (session("OLD"), session("NEW"));
+        let refused = |refusal| Err(Admit::Refused(refusal));
+        assert_eq!(take(&mut sequencer, 0, A, old, 1, b""), refused(Refusal::SourceClosed));
+        sequencer.open_source(A, old).unwrap();
+        take(&mut sequencer, 0, A, old, 1, b"").unwrap();
+        let in_old = Refusal::SourceSession { current: old };
+        assert_eq!(take(&mut sequencer, 0, A, new, 1, b""), refused(in_old));
+        assert_eq!(sequencer.open_source(A, new), Err(in_old));
+        assert_eq!(sequencer.on_source_end(A, new, seq(1)), SourceEnd::Refused(in_old));
+        assert_eq!(sequencer.on_source_end(A, old, seq(4)), SourceEnd::Gap { expected: seq(2) });
+        assert_eq!(sequencer.open_source(A, new), Err(in_old), "messages of the old one are missing");
+        assert_eq!(sequencer.on_source_end(A, old, seq(2)), SourceEnd::Ended);
+        assert_eq!(take(&mut sequencer, 0, A, old, 2, b""), refused(Refusal::SourceClosed));
+        assert_eq!(take(&mut sequencer, 0, A, old, 1, b""), Err(Admit::Duplicate));
+        assert_eq!(sequencer.open_source(A, new), Ok(SeqNo::FIRST));
+        assert_eq!(sequencer.open_source(A, old), Err(Refusal::SourceSession { current: new }));
+        let frame = take(&mut sequencer, 0, A, new, 1, b"").unwrap();
+        assert_eq!(Frame::parse(&frame).unwrap().header().source_session, new);
+        assert_eq!(sequencer.chain().sources()[0].session, new);
+    }
+
+    #[test]
+    fn refuses_what_cannot_be() {
+        let mut sequencer = sequencer(Chain::new());
+        let s = session("PUB1");
+        let wild = SourceId(MAX_SOURCES as u16);
+        assert_eq!(sequencer.open_source(wild, s), Err(Refusal::UnknownSource(64)));
+        assert_eq!(sequencer.admit(0, wild, s, seq(1), 0), Admit::Refused(Refusal::UnknownSource(64)));
+        assert_eq!(sequencer.on_source_end(wild, s, seq(1)), SourceEnd::Refused(Refusal::UnknownSource(64)));
+        sequencer.open_source(A, s).unwrap();
+        let len = MAX_MESSAGE_BYTES + 1;
+        assert_eq!(sequencer.admit(0, A, s, seq(1), len), Admit::Refused(Refusal::TooLong { len }));
+        assert!(matches!(sequencer.admit(0, A, s, seq(1), len - 1), Admit::Frame(_)));
+    }
+
+    #[test]
+    fn the_last_number_ends_the_session_and_nothing_follows() {
+        let sources = Box::new([frame::SourceState::NONE; MAX_SOURCES]);
+        let chain = Chain::resume(SeqNo::new(u64::MAX - 1).unwrap(), 1, 5, 1, sources);
+        let mut sequencer = sequencer(chain);
+        let s = session("PUB1");
+        sequencer.open_source(A, s).unwrap();
+        take(&mut sequencer, 0, A, s, 1, b"the last").unwrap();
+        assert_eq!(take(&mut sequencer, 0, A, s, 2, b""), Err(Admit::Refused(Refusal::Exhausted)));
+        let mut slot = [0; frame::HEADER_BYTES];
+        sequencer.end_session(9, &mut slot).unwrap();
+        let end = Frame::parse(&slot).unwrap();
+        assert_eq!((end.kind(), end.seq()), (Kind::End, SeqNo::MAX));
+        assert_eq!(take(&mut sequencer, 0, A, s, 2, b""), Err(Admit::Refused(Refusal::Ended)));
+        assert_eq!(sequencer.end_session(9, &mut slot), Err(Refusal::Ended));
+    }
+
+    #[test]
+    fn a_closed_gate_admits_nothing() {
+        let mut sequencer = sequencer(Chain::new());
+        let s = session("PUB1");
+        sequencer.open_source(A, s).unwrap();
+        sequencer.gate_mut().on_swap_failed();
+        let refused = |closed| Err(Admit::Refused(Refusal::Closed(closed)));
+        assert_eq!(take(&mut sequencer, 0, A, s, 1, b""), refused(Closed::Unresolved));
+        sequencer.gate_mut().step_down();
+        assert_eq!(take(&mut sequencer, 0, A, s, 1, b""), refused(Closed::NotPrimary));
+        assert!(sequencer.end_session(0, &mut [0; frame::HEADER_BYTES]).is_err());
+    }
+
+    #[test]
+    fn never_numbers_over_what_was_published_or_taken_over() {
+        let lost = Sequencer::new(Chain::new(), gate(5, SeqNo::FIRST, seq(10))).err().unwrap();
+        assert_eq!(lost, StartError::Lost { published: seq(10), next: seq(1) });
+        assert!(lost.to_string().contains("standby"), "{lost}");
+        let mut chain = Chain::new();
+        chain.extend(6, 0, b"of a later epoch");
+        let next = chain.next();
+        let deposed = Sequencer::new(chain, gate(5, next, SeqNo::FIRST)).err().unwrap();
+        assert_eq!(deposed, StartError::Epoch { journal: 6, primary: 5 });
+    }
+
+    #[test]
+    #[should_panic(expected = "admitted last")]
+    fn an_old_header_is_a_bug() {
+        let mut sequencer = sequencer(Chain::new());
+        let s = session("PUB1");
+        sequencer.open_source(A, s).unwrap();
+        let Admit::Frame(header) = sequencer.admit(0, A, s, seq(1), 0) else { panic!("admitted") };
+        let mut slot = [0; frame::HEADER_BYTES];
+        sequencer.seal(header, &[], &mut slot);
+        sequencer.seal(header, &[], &mut slot);
+    }
+
+    proptest! {
+        /// Whatever arrives in whatever order, with takeovers in between: every source's messages come once and in its
+        /// order, numbers and time only rise, and the frames chain.
+        #[test]
+        fn any_arrival_is_one_order(
+            arrivals in prop::collection::vec((0u16..4, 1u64..20, any::<u32>(), 0u8..40), 1..300),
+        ) {
+            let mut sequencer = sequencer(Chain::new());
+            let name = |source: u16| session(&format!("PUB{source}"));
+            for source in 0..4 {
+                sequencer.open_source(SourceId(source), name(source)).unwrap();
+            }
+            let mut follower = Chain::new();
+            let mut taken: BTreeMap<u16, u64> = BTreeMap::new();
+            let mut last_ns = 0;
+            for (source, source_seq, wall, dice) in arrivals {
+                if dice == 0 {
+                    sequencer = super::tests::sequencer(follower.clone());
+                    for source in 0..4 {
+                        sequencer.open_source(SourceId(source), name(source)).unwrap();
+                    }
+                }
+                let due = taken.entry(source).or_insert(0);
+                let payload = [source as u8, source_seq as u8];
+                match take(&mut sequencer, wall.into(), SourceId(source), name(source), source_seq, &payload) {
+                    Ok(bytes) => {
+                        let frame = Frame::parse(&bytes).unwrap();
+                        follower.follow(&frame).unwrap();
+                        prop_assert_eq!(source_seq, *due + 1);
+                        prop_assert!(frame.header().stamp_ns.get() > last_ns);
+                        last_ns = frame.header().stamp_ns.get();
+                        *due += 1;
+                    }
+                    Err(Admit::Duplicate) => prop_assert!(source_seq <= *due),
+                    Err(Admit::Gap { expected }) => {
+                        prop_assert!(source_seq > *due + 1);
+                        prop_assert_eq!(expected.value(), *due + 1);
+                    }
+                    Err(other) => prop_assert!(false, "{:?}", other),
+                }
+            }
+            prop_assert_eq!(&follower, sequencer.chain());
+        }
+    }
+}

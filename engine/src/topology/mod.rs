@@ -6,6 +6,10 @@
 mod node;
 mod plan;
 mod publisher;
+mod sequencer;
+mod subscriber;
 
 pub use node::{Node, Running};
 pub use publisher::publisher;
+pub use sequencer::{SequencerTrace, sequencer, sequencer_on};
+pub use subscriber::{SubscriberParts, subscriber, subscriber_on};

@@ -17,7 +17,7 @@ use seqcast_wire::{SeqNo, Session};
 use super::Node;
 
 /// Opens the driver that the configuration asks for; a notice goes to `node` when it is another one.
-pub fn driver(config: &Config, node: &mut Node) -> Result<AnyDriver, AgentError> {
+pub(super) fn driver(config: &Config, node: &mut Node) -> Result<AnyDriver, AgentError> {
     let io = &config.io;
     let choice = match io.driver {
         IoDriver::Auto => DriverChoice::Auto,
@@ -39,7 +39,7 @@ pub fn driver(config: &Config, node: &mut Node) -> Result<AnyDriver, AgentError>
 }
 
 /// A ring of the configured size; what memory could not be had as asked for goes to `node` as a notice.
-pub fn ring(
+pub(super) fn ring(
     config: &Config,
     node: &mut Node,
     max_readers: usize,
@@ -59,7 +59,7 @@ pub fn ring(
 }
 
 /// The receive path's settings for `lines` lines and `servers` rewind servers.
-pub fn feed(config: &Config, lines: usize, servers: usize) -> FeedConfig {
+pub(super) fn feed(config: &Config, lines: usize, servers: usize) -> FeedConfig {
     let receive = &config.receive;
     FeedConfig {
         lines,
@@ -80,7 +80,11 @@ pub fn feed(config: &Config, lines: usize, servers: usize) -> FeedConfig {
 /// A source's feed as the sequencer receives it, from number `next` of session `known` on if there was one before.
 ///
 /// The sequencer never leaves a hole in a source: what cannot be filled halts it, loudly, until it can.
-pub fn source_feed(config: &Config, source: &config::Source, known: Option<(Session, SeqNo)>) -> FeedPlan {
+pub(super) fn source_feed(
+    config: &Config,
+    source: &config::Source,
+    known: Option<(Session, SeqNo)>,
+) -> FeedPlan {
     let mut feed = feed(config, source.lines.len(), source.rewind_servers.len());
     feed.rollover = Rollover::AfterEnd;
     feed.on_unfillable = Unfillable::Halt;
@@ -95,7 +99,7 @@ pub fn source_feed(config: &Config, source: &config::Source, known: Option<(Sess
 }
 
 /// The ordered feed as a subscriber receives it.
-pub fn subscriber_feed(config: &Config, feed_section: &config::Feed) -> FeedPlan {
+pub(super) fn subscriber_feed(config: &Config, feed_section: &config::Feed) -> FeedPlan {
     let mut feed = feed(config, feed_section.lines.len(), feed_section.rewind_servers.len());
     feed.session = SessionRule::Pinned(feed_section.session);
     feed.start = match config.subscriber.start {
@@ -129,13 +133,13 @@ fn plan(
 }
 
 /// The lines to send on.
-pub fn out_lines(config: &Config, lines: &[config::Line]) -> Vec<OutLine> {
+pub(super) fn out_lines(config: &Config, lines: &[config::Line]) -> Vec<OutLine> {
     let ttl = config.send.multicast_ttl;
     lines.iter().map(|line| OutLine { group: line.group, interface: line.interface, ttl }).collect()
 }
 
 /// The send path's settings.
-pub fn sender(config: &Config) -> SenderConfig {
+pub(super) fn sender(config: &Config) -> SenderConfig {
     let send = &config.send;
     SenderConfig {
         max_datagram_bytes: send.datagram_bytes,
@@ -147,7 +151,7 @@ pub fn sender(config: &Config) -> SenderConfig {
 }
 
 /// The rewind server's settings.
-pub fn rewind_server(
+pub(super) fn rewind_server(
     config: &Config,
     session: Session,
     allow: &[Prefix],

@@ -2,20 +2,22 @@
 
 use super::{Node, plan};
 use crate::agents::books::{Application, BookAgent, Input};
-use crate::agents::join::{Handover, Joiner, Login};
+use crate::agents::join::{Handover, Joiner};
 use crate::agents::meter::Meter;
 use crate::agents::subscriber::Subscriber;
 use crate::agents::trace::Trace;
-use crate::book::Books;
+use crate::book::{Books, BooksConfig};
 use crate::config::{Config, OnUnfillable, SlowConsumer, Start};
 use crate::io::Driver;
 use crate::runtime::AgentError;
+use crate::session::Login;
 use crate::stat::Counters;
+use seqcast_wire::SeqNo;
 
 /// What a subscriber is made of beside its configuration.
 pub struct SubscriberParts<A> {
-    /// Empty books, sized for the feed.
-    pub books: Books,
+    /// How its books are made.
+    pub books: BooksConfig,
     /// Who sees the events.
     pub application: A,
     /// Tells its counters apart from those of another subscriber in this process.
@@ -57,14 +59,15 @@ pub fn subscriber_on<D: Driver + Send + 'static, A: Application + 'static>(
         SlowConsumer::Disconnect => Input::Disconnect(readers.guest().map_err(AgentError::failed)?),
         SlowConsumer::Skip => Input::Skip(readers.tap()),
     };
-    let SubscriberParts { books, application, instance, trace } = parts;
+    let SubscriberParts { books: books_config, application, instance, trace } = parts;
+    let books = Books::new(books_config.clone()).map_err(AgentError::failed)?;
     let meter = |agent| Meter::new(counters, agent, instance);
     let feed_plan = plan::subscriber_feed(config, feed);
     let mut subscriber = Subscriber::open("subscriber", driver, &feed_plan, writer, meter("subscriber"))?;
     let mut agent = BookAgent::new("books", input, books, application, meter("books")).finishing_at_end();
     subscriber = subscriber.finishing_at_end();
     if config.subscriber.slow_consumer == SlowConsumer::Disconnect {
-        subscriber = subscriber.evicting();
+        subscriber = subscriber.evicting(config.memory.ring_bytes as u64 / 2);
     }
     if let Some(trace) = trace {
         subscriber = subscriber.traced(trace);
@@ -79,12 +82,12 @@ pub fn subscriber_on<D: Driver + Send + 'static, A: Application + 'static>(
         };
         let handover = Handover::new();
         let login = Login {
-            server: source.server.into(),
             username: source.username.clone(),
             password: source.password.clone(),
             session: feed.session,
+            next: Some(SeqNo::FIRST),
         };
-        node.add_cold(Joiner::new(login, handover.clone(), agent.empty_books()));
+        node.add_cold(Joiner::new(source.server.into(), login, books_config, handover.clone()));
         subscriber = subscriber.joining(handover.clone());
         agent = if joins { agent.joining(handover) } else { agent.rejoining(handover) };
     }
