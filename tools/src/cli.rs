@@ -4,7 +4,9 @@
 //! `run(args, output)`.
 
 mod book;
+mod config;
 mod generate;
+mod journal;
 mod stats;
 
 use std::process::ExitCode;
@@ -41,6 +43,12 @@ enum Command {
     /// Build order books from a file and show them
     #[command(after_help = EXIT_CODES)]
     Book(book::Args),
+    /// Check, print, follow or export a journal
+    #[command(after_help = EXIT_CODES)]
+    Journal(journal::Args),
+    /// Print or check configurations
+    #[command(after_help = EXIT_CODES)]
+    Config(config::Args),
 }
 
 /// How a subcommand ended, when it could run; see the exit codes.
@@ -77,6 +85,8 @@ pub fn main() -> ExitCode {
         Command::Gen(args) => generate::run(&args, output),
         Command::Stats(args) => stats::run(&args, output),
         Command::Book(args) => book::run(&args, output),
+        Command::Journal(args) => journal::run(&args, output),
+        Command::Config(args) => config::run(&args, output),
     };
     ended.map_or_else(|error| failure(&error), ExitCode::from)
 }
