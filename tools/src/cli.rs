@@ -4,7 +4,9 @@
 //! `run(args, output)`.
 
 mod book;
+mod config;
 mod generate;
+mod journal;
 mod process;
 mod publish;
 mod sequence;
@@ -50,6 +52,12 @@ enum Command {
     /// Put the feeds of publishers into one order and publish that
     #[command(after_help = EXIT_CODES)]
     Sequence(sequence::Args),
+    /// Check, print, follow or export a journal
+    #[command(after_help = EXIT_CODES)]
+    Journal(journal::Args),
+    /// Print or check configurations
+    #[command(after_help = EXIT_CODES)]
+    Config(config::Args),
 }
 
 /// How a subcommand ended, when it could run; see the exit codes.
@@ -88,6 +96,8 @@ pub fn main() -> ExitCode {
         Command::Book(args) => book::run(&args, output),
         Command::Publish(args) => publish::run(&args, output),
         Command::Sequence(args) => sequence::run(&args, output),
+        Command::Journal(args) => journal::run(&args, output),
+        Command::Config(args) => config::run(&args, output),
     };
     ended.map_or_else(|error| failure(&error), ExitCode::from)
 }

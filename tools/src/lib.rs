@@ -6,4 +6,5 @@ mod input;
 mod output;
 mod pcapng;
 pub mod script;
+pub mod view;
 pub mod wiring;
