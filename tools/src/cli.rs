@@ -11,6 +11,7 @@ mod process;
 mod publish;
 mod sequence;
 mod stats;
+mod subscribe;
 
 use std::process::ExitCode;
 
@@ -52,6 +53,9 @@ enum Command {
     /// Put the feeds of publishers into one order and publish that
     #[command(after_help = EXIT_CODES)]
     Sequence(sequence::Args),
+    /// Receive a feed, keep its order books, and show or record it
+    #[command(after_help = EXIT_CODES)]
+    Subscribe(subscribe::Args),
     /// Check, print, follow or export a journal
     #[command(after_help = EXIT_CODES)]
     Journal(journal::Args),
@@ -96,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Book(args) => book::run(&args, output),
         Command::Publish(args) => publish::run(&args, output),
         Command::Sequence(args) => sequence::run(&args, output),
+        Command::Subscribe(args) => subscribe::run(&args, output),
         Command::Journal(args) => journal::run(&args, output),
         Command::Config(args) => config::run(&args, output),
     };

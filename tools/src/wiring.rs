@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddrV4;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use seqcast_engine::io::fault::{Fault, FaultCounters, FaultPlan};
 use seqcast_engine::io::tap::Tap;
@@ -99,5 +101,63 @@ impl<D: Driver> Driver for Wired<D> {
 
     fn name(&self) -> &'static str {
         each!(self, driver => driver.name())
+    }
+}
+
+/// A driver that comes to an end, such as a capture, and says so to another thread.
+pub struct Played<D> {
+    driver: D,
+    done: Arc<AtomicBool>,
+    is_done: fn(&D) -> bool,
+}
+
+impl<D> Played<D> {
+    /// Sets `done` once `is_done` says that `driver` has come to its end.
+    pub fn new(driver: D, done: Arc<AtomicBool>, is_done: fn(&D) -> bool) -> Played<D> {
+        Played { driver, done, is_done }
+    }
+}
+
+impl<D: Driver> Driver for Played<D> {
+    fn open(&mut self, spec: &EndpointSpec) -> io::Result<EndpointId> {
+        self.driver.open(spec)
+    }
+
+    fn local_addr(&self, endpoint: EndpointId) -> SocketAddrV4 {
+        self.driver.local_addr(endpoint)
+    }
+
+    fn poll_rx<F: FnMut(Received<'_>)>(
+        &mut self,
+        now: Nanos,
+        limit: usize,
+        on_datagram: F,
+    ) -> io::Result<usize> {
+        let received = self.driver.poll_rx(now, limit, on_datagram)?;
+        if received == 0 && (self.is_done)(&self.driver) {
+            self.done.store(true, Ordering::Release);
+        }
+        Ok(received)
+    }
+
+    fn transmit<F: FnOnce(&mut [u8]) -> usize>(
+        &mut self,
+        to: &[Destination],
+        max_bytes: usize,
+        fill: F,
+    ) -> Result<usize, Busy> {
+        self.driver.transmit(to, max_bytes, fill)
+    }
+
+    fn flush(&mut self, now: Nanos) -> io::Result<()> {
+        self.driver.flush(now)
+    }
+
+    fn counters(&self) -> DriverCounters {
+        self.driver.counters()
+    }
+
+    fn name(&self) -> &'static str {
+        self.driver.name()
     }
 }

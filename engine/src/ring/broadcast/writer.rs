@@ -84,6 +84,11 @@ impl Writer {
         self.shared.max_message_bytes()
     }
 
+    /// Bytes of records the ring holds.
+    pub fn capacity_bytes(&self) -> u64 {
+        self.shared.capacity_bytes() as u64
+    }
+
     /// How far the slowest reader or guest is behind, in bytes of records; 0 when there is none.
     pub fn slowest_lag_bytes(&self) -> u64 {
         self.next - self.slowest()
