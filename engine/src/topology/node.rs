@@ -53,9 +53,15 @@ impl Node {
         }
     }
 
-    /// All agents of the data path as one, to be driven by hand.
-    pub fn into_composite(self, name: &str) -> Composite {
-        Composite::new(name, self.hot.into_iter().map(|(_, agent)| agent).chain(self.cold).collect())
+    /// Puts all agents of the data path on one thread, named `thread`.
+    pub fn on_thread(mut self, thread: &'static str) -> Node {
+        self.hot.iter_mut().for_each(|(name, _)| *name = thread);
+        self
+    }
+
+    /// Takes the agents of the data path as one, to be run by hand or beside others; those that may block stay.
+    pub fn take_hot(&mut self, name: &str) -> Composite {
+        Composite::new(name, self.hot.drain(..).map(|(_, agent)| agent).collect())
     }
 
     /// Starts the threads. An agent that fails stops them all.
