@@ -36,23 +36,25 @@ pub struct JournalAgent {
     retired: Retired,
     appended: Watermark,
     ended: Flag,
+    over: Flag,
     meter: Meter,
 }
 
 impl JournalAgent {
-    /// Appends what comes from `ring`, moves `appended`, and raises `ended` once the end of the session is appended.
+    /// Appends what comes from `ring`, moves `appended`, raises `ended` once the end of the session is appended, and
+    /// finishes when `over` is raised.
     pub fn new(
         ring: Reader,
         journal: Journal,
         retired: Retired,
         appended: Watermark,
-        ended: Flag,
+        (ended, over): (Flag, Flag),
         meter: Meter,
     ) -> JournalAgent {
         if journal.chain().ended() {
             ended.raise();
         }
-        JournalAgent { ring, journal: Some(journal), retired, appended, ended, meter }
+        JournalAgent { ring, journal: Some(journal), retired, appended, ended, over, meter }
     }
 
     fn append(&mut self) -> Result<usize, AgentError> {
@@ -98,7 +100,7 @@ impl Agent for JournalAgent {
         if self.meter.is_due(now) {
             self.report();
         }
-        Ok(work)
+        if self.over.is_raised() { Err(AgentError::Finished) } else { Ok(work) }
     }
 
     fn on_close(&mut self, _now: Nanos) {
