@@ -167,22 +167,22 @@ impl Published {
 }
 
 /// The mark of an open journal. Its changes are on disk when they return; for a cold thread.
-pub struct Mark<S> {
-    store: Arc<S>,
+pub struct Mark {
+    store: Arc<dyn Store>,
     pub(super) cells: Cells,
     record: Record,
     next_slot: usize,
 }
 
-impl<S: Store> Mark<S> {
+impl Mark {
     /// Takes the mark over for this process. `begun` is whether there are segments, `next` where they end. Gives also
     /// the watermarks of before, and why a new incarnation began if one did.
     pub(super) fn open(
-        store: Arc<S>,
+        store: Arc<dyn Store>,
         config: &JournalConfig,
         begun: bool,
         next: SeqNo,
-    ) -> Result<(Mark<S>, Watermarks, Option<Unproven>), JournalError> {
+    ) -> Result<(Mark, Watermarks, Option<Unproven>), JournalError> {
         let cells = store.mark();
         let values = cells.values();
         let (found, next_slot) = read_record(&values);
