@@ -9,7 +9,7 @@ use std::net::SocketAddrV4;
 use seqcast_wire::{SeqNo, Session, ack};
 
 use super::acknowledge::Acknowledger;
-use super::intake::{FeedPlan, FeedsSink, Intake};
+use super::intake::{FeedPlan, FeedsSink, Intake, has_room};
 use super::meter::Meter;
 use super::trace::{Stage, Trace};
 use crate::feed::{FeedState, Item};
@@ -173,6 +173,7 @@ impl<D: Driver> Ingress<D> {
         meter.set("epoch", self.order.sequencer.gate().epoch());
         meter.set("backpressure_total", self.order.refusals);
         meter.set("stranger_datagrams_total", self.intake.strangers());
+        meter.set("held_back_cycles_total", self.intake.held_back());
         meter.driver(&self.intake.driver().counters());
         for (feed, (meter, source)) in self.meters[1..].iter_mut().zip(&self.order.sources).enumerate() {
             meter.feed(self.intake.receiver(feed));
@@ -226,6 +227,10 @@ impl Order {
 }
 
 impl FeedsSink for Order {
+    fn has_room(&mut self) -> bool {
+        has_room(&self.ring)
+    }
+
     fn on_item(&mut self, feed: usize, item: Item<'_>) -> bool {
         let id = SourceId(feed as u16);
         match item {

@@ -11,7 +11,7 @@ use crate::agents::meter::Meter;
 use crate::agents::rewind::Rewind;
 use crate::agents::snapshot::SnapshotServer;
 use crate::agents::trace::Trace;
-use crate::book::Books;
+use crate::book::{Books, BooksConfig};
 use crate::config::{self, Config, Durability};
 use crate::downstream::Sender;
 use crate::io::Driver;
@@ -34,14 +34,14 @@ pub struct SequencerTrace {
 }
 
 /// The sequencer of `[sequencer]` with its journal, its rewind server and, if configured, its snapshot server.
-/// `books` are empty, sized for the feed, for the snapshot server.
+/// `books` says how the snapshot server's books are made.
 ///
 /// # Errors
 /// A section is missing or a setting cannot work; the journal cannot be opened; what the driver refused.
 pub fn sequencer(
     config: &Config,
     counters: &Counters,
-    books: impl FnOnce() -> Books,
+    books: BooksConfig,
     trace: Option<SequencerTrace>,
 ) -> Result<Node, AgentError> {
     let mut node = Node::default();
@@ -58,7 +58,7 @@ pub fn sequencer_on<D: Driver + Send + 'static>(
     ingress_driver: D,
     config: &Config,
     counters: &Counters,
-    books: impl FnOnce() -> Books,
+    books: BooksConfig,
     trace: Option<SequencerTrace>,
 ) -> Result<Node, AgentError> {
     let feed = config.feed().map_err(AgentError::failed)?;
@@ -135,12 +135,13 @@ pub fn sequencer_on<D: Driver + Send + 'static>(
     let mut keep_from = watermarks.published.clone();
     if let Some(snapshot) = &config.snapshot {
         let meter = Meter::new(counters, "snapshot", "");
+        let books = Books::new(books).map_err(AgentError::failed)?;
         let server = SnapshotServer::open(
             snapshot,
             feed.session,
             reader.clone(),
             watermarks.committed.clone(),
-            books(),
+            books,
             meter,
         )?;
         keep_from = server.applied();

@@ -42,7 +42,8 @@ impl FromStr for Share {
 
     /// `0/3`: the first of three.
     fn from_str(text: &str) -> Result<Share, ShareError> {
-        let parts = text.split_once('/').and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
+        let parts =
+            text.split_once('/').and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
         let refused = || ShareError { text: format!("{text:?}") };
         parts.and_then(|(index, of)| Share::new(index, of).ok()).ok_or_else(refused)
     }
