@@ -56,9 +56,9 @@ macro_rules! on_every_driver {
 
             #[cfg(target_os = "linux")]
             #[test]
-            fn uring_with_receive_offload() {
+            fn uring_without_receive_offload() {
                 if uring_is_here() {
-                    super::$case(|config| make_uring(&DriverConfig { gro: true, ..config.clone() }));
+                    super::$case(|config| make_uring(&DriverConfig { gro: false, ..config.clone() }));
                 }
             }
 
@@ -66,7 +66,7 @@ macro_rules! on_every_driver {
             #[test]
             fn uring_without_offloads() {
                 if uring_is_here() {
-                    super::$case(|config| make_uring(&DriverConfig { gso: false, ..config.clone() }));
+                    super::$case(|config| make_uring(&DriverConfig { gso: false, gro: false, ..config.clone() }));
                 }
             }
         }

@@ -25,7 +25,8 @@ use std::net::SocketAddrV4;
 use std::num::NonZeroUsize;
 use std::os::fd::AsRawFd;
 
-use io_uring::cqueue;
+use io_uring::types::Fixed;
+use io_uring::{cqueue, opcode};
 use socket2::Socket;
 use tracing::warn;
 
@@ -63,7 +64,7 @@ pub struct UringDriver {
 }
 
 struct Endpoint {
-    /// The ring has its own hold of the socket; this one keeps its options and its group memberships ours.
+    /// The ring has its own hold of the socket; this one keeps its group memberships until we are dropped.
     _socket: Socket,
     local: SocketAddrV4,
     /// The socket's count of drops when it told us last.
@@ -152,8 +153,10 @@ impl UringDriver {
 
     /// Queues all messages that are ready; what finds no room in the submission queue stays ready.
     fn submit(&mut self) {
-        while let Some((index, entry)) = self.send.next_ready() {
-            let entry = entry.user_data(SEND | u64::from(index));
+        while let Some((index, endpoint, header)) = self.send.next_ready() {
+            let entry = opcode::SendMsg::new(Fixed(u32::from(endpoint.0)), header)
+                .build()
+                .user_data(SEND | u64::from(index));
             // SAFETY: message and slots lie in the send memory, are not written while the message is in flight
             // (`SendQueue` hands out free slots only), and are unmapped only when nothing is in flight.
             if !unsafe { self.ring.push(&entry) } {
