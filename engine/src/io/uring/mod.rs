@@ -3,8 +3,8 @@
 //!
 //! # Soundness
 //! The kernel writes receive buffers and reads send slots while our calls return. Three rules keep that sound:
-//! - That memory is reached by pointer only ([`region`]). A reference to a buffer exists only while we have its token
-//!   ([`receive::Buffer`]: not `Copy`, made from a completion, consumed by giving the buffer back); a reference to a
+//! - That memory is reached by pointer only (`region`). A reference to a buffer exists only while we have its token
+//!   (`receive::Buffer`: not `Copy`, made from a completion, consumed by giving the buffer back); a reference to a
 //!   send slot only while no message names it.
 //! - Nothing is unmapped while a request is in flight: dropping the driver cancels all and waits for the last
 //!   completion. On another thread than the ring's, or when the kernel does not answer, it closes the ring and

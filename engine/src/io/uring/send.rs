@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddrV4;
 
-use super::region::Region;
+use super::region::{CACHE_LINE_BYTES, Region};
 use crate::io::{Destination, DriverConfig, DriverCounters, EndpointId, MAX_DESTINATIONS};
 use crate::limits::{MAX_DATAGRAM_BYTES, MAX_ENDPOINTS};
 
@@ -12,7 +12,6 @@ use crate::limits::{MAX_DATAGRAM_BYTES, MAX_ENDPOINTS};
 const MAX_SEGMENTS: usize = 64;
 /// How many of the messages queued last are looked at for one to the same destination.
 const LOOK_BACK: usize = 16;
-const CACHE_LINE_BYTES: usize = 64;
 
 /// A message as the kernel reads it.
 #[repr(C)]
