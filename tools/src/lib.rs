@@ -1,3 +1,10 @@
 //! What stands behind the `seqcast` command: one file a subcommand, and the generator of order flow.
 
+pub mod cli;
 pub mod day;
+mod input;
+mod output;
+mod pcapng;
+pub mod script;
+pub mod view;
+pub mod wiring;

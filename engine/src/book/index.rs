@@ -1,0 +1,329 @@
+//! From order reference to order: a hash index that grows one bucket at a time.
+//!
+//! A bucket is one cache line: twelve 8-bit tags, twelve 32-bit places in the slab of orders, and the first bucket of
+//! its overflow chain. The references themselves stand in the orders, which a look-up reads anyway, so that a live
+//! order costs about 8 bytes here whatever its reference is; a tag lets one wrong order in 250 be read in vain.
+//!
+//! Growth is linear hashing (Litwin 1980): as soon as there are more than [`LOAD`] orders a bucket, one insertion
+//! splits one bucket, so that no insertion ever pays for a whole rehash.
+//!
+//! Exchanges number orders nearly in sequence. [`RUN`] consecutive references share a bucket, so that additions mostly
+//! find it in the cache. For references without such order this changes nothing.
+
+use std::collections::TryReserveError;
+
+use super::node::OrderNode;
+use super::slab::{NONE, Slab};
+use crate::mem::{prefetch, reserve};
+
+const SLOTS: usize = 12;
+/// Orders a bucket, on average, above which buckets are split.
+const LOAD: usize = 7;
+/// Consecutive references that share a bucket, as a power of two.
+const RUN_BITS: u32 = 2;
+
+const TAGS: u128 = (1 << (8 * SLOTS)) - 1;
+const LOW_BITS: u128 = 0x7f7f_7f7f_7f7f_7f7f_7f7f_7f7f_7f7f_7f7f;
+
+/// Hash of a reference: the bucket, and the tag within it.
+#[derive(Clone, Copy)]
+pub(super) struct Hash {
+    bucket: u64,
+    tag: u8,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Bucket {
+    /// Tags in the low twelve bytes, 0 for a free slot; above them the next bucket of the chain.
+    head: u128,
+    slots: [u32; SLOTS],
+}
+
+const _: () = assert!(size_of::<Bucket>() == 64);
+
+impl Bucket {
+    const EMPTY: Bucket = Bucket { head: 0, slots: [NONE; SLOTS] };
+
+    #[inline]
+    fn next(&self) -> u32 {
+        (self.head >> (8 * SLOTS)) as u32
+    }
+
+    fn set_next(&mut self, next: u32) {
+        self.head = self.head & TAGS | u128::from(next) << (8 * SLOTS);
+    }
+
+    /// A bit set in the byte of each slot whose tag is `tag`.
+    #[inline]
+    fn matches(&self, tag: u8) -> u128 {
+        let half = u64::from(tag) * 0x0101_0101_0101_0101;
+        let differing = self.head ^ (u128::from(half) << 64 | u128::from(half));
+        !(((differing & LOW_BITS) + LOW_BITS) | differing | LOW_BITS) & TAGS
+    }
+
+    #[inline]
+    fn put(&mut self, slot: usize, tag: u8, order: u32) {
+        self.head = self.head & !(0xff << (8 * slot)) | u128::from(tag) << (8 * slot);
+        self.slots[slot] = order;
+    }
+
+    #[inline]
+    fn free_slot(&self) -> Option<usize> {
+        first(self.matches(0))
+    }
+
+    fn tag(&self, slot: usize) -> u8 {
+        (self.head >> (8 * slot)) as u8
+    }
+}
+
+#[inline]
+fn first(matches: u128) -> Option<usize> {
+    if matches == 0 { None } else { Some((matches.trailing_zeros() / 8) as usize) }
+}
+
+/// The index. Every method that compares references is given the slab that the places point into.
+pub(super) struct Index {
+    buckets: Vec<Bucket>,
+    /// Place 0 is not used.
+    overflow: Vec<Bucket>,
+    free_overflow: u32,
+    limit: usize,
+    /// Buckets that [`Index::new`] was asked for.
+    initial: usize,
+    /// One less than the power of two that the number of buckets is growing to.
+    mask: u64,
+    seed: u64,
+}
+
+impl Index {
+    pub(super) fn new(limit: u32, expected: u32, seed: u64) -> Result<Index, TryReserveError> {
+        let buckets = |orders: u32| (orders as usize).div_ceil(LOAD).next_power_of_two();
+        let (most, initial) = (buckets(limit), buckets(expected.min(limit)));
+        // Only the last bucket of a chain has free slots, and only full buckets have chains.
+        let chained = limit as usize / SLOTS + 2;
+        let mut index = Index {
+            buckets: reserve(most, initial, Bucket::EMPTY)?,
+            overflow: reserve(chained, expected as usize / (4 * SLOTS), Bucket::EMPTY)?,
+            free_overflow: NONE,
+            limit: most,
+            initial,
+            mask: 0,
+            seed,
+        };
+        index.clear();
+        Ok(index)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.buckets.clear();
+        self.buckets.resize(self.initial, Bucket::EMPTY);
+        self.overflow.clear();
+        self.overflow.push(Bucket::EMPTY);
+        self.free_overflow = NONE;
+        self.mask = 2 * self.initial as u64 - 1;
+    }
+
+    /// Folded 128-bit multiplication: every bit of the reference reaches every bit used.
+    #[inline]
+    pub(super) fn hash(&self, reference: u64) -> Hash {
+        let run = (reference >> RUN_BITS) ^ self.seed;
+        let product = u128::from(run) * 0x9e37_79b9_7f4a_7c15;
+        let folded = (product >> 64) as u64 ^ product as u64;
+        let within = (reference as u8) << (8 - RUN_BITS);
+        Hash { bucket: folded, tag: ((folded >> 56) as u8 >> RUN_BITS | within).max(1) }
+    }
+
+    #[inline]
+    fn bucket_of(&self, hash: Hash) -> usize {
+        let wide = (hash.bucket & self.mask) as usize;
+        if wide < self.buckets.len() { wide } else { wide & (self.mask >> 1) as usize }
+    }
+
+    #[inline]
+    pub(super) fn prefetch(&self, hash: Hash) {
+        prefetch(&self.buckets, self.bucket_of(hash));
+    }
+
+    /// The first order in the bucket that may be the one looked for: a hint, for prefetching.
+    #[inline]
+    pub(super) fn guess(&self, hash: Hash) -> u32 {
+        let bucket = &self.buckets[self.bucket_of(hash)];
+        first(bucket.matches(hash.tag)).map_or(NONE, |slot| bucket.slots[slot])
+    }
+
+    /// The order of `reference`.
+    #[inline]
+    pub(super) fn find(&self, hash: Hash, reference: u64, orders: &Slab<OrderNode>) -> Option<u32> {
+        let mut bucket = &self.buckets[self.bucket_of(hash)];
+        loop {
+            if let Some(slot) = slot_of(bucket, hash, reference, orders) {
+                return Some(bucket.slots[slot]);
+            }
+            let next = bucket.next();
+            if next == NONE {
+                return None;
+            }
+            bucket = &self.overflow[next as usize];
+        }
+    }
+
+    /// Takes the order of `reference` out.
+    #[inline]
+    pub(super) fn remove(&mut self, hash: Hash, reference: u64, orders: &Slab<OrderNode>) -> Option<u32> {
+        let at = self.bucket_of(hash);
+        let bucket = &mut self.buckets[at];
+        let chained = bucket.next() != NONE;
+        if let Some(slot) = slot_of(bucket, hash, reference, orders) {
+            let order = bucket.slots[slot];
+            let (tag, moved) = if chained { self.pop_chain(at) } else { (0, NONE) };
+            self.buckets[at].put(slot, tag, moved);
+            return Some(order);
+        }
+        if chained { self.remove_from_chain(at, hash, reference, orders) } else { None }
+    }
+
+    /// Puts an order in. The caller has seen that its reference is not there.
+    #[inline]
+    pub(super) fn insert(&mut self, hash: Hash, order: u32, orders: &Slab<OrderNode>) {
+        let at = self.bucket_of(hash);
+        self.put(at, hash.tag, order);
+        if orders.live() as usize > self.buckets.len() * LOAD && self.buckets.len() < self.limit {
+            self.split(orders);
+        }
+    }
+
+    #[inline]
+    fn put(&mut self, at: usize, tag: u8, order: u32) {
+        match self.buckets[at].free_slot() {
+            Some(slot) => self.buckets[at].put(slot, tag, order),
+            None => self.put_in_chain(at, tag, order),
+        }
+    }
+
+    #[cold]
+    fn put_in_chain(&mut self, at: usize, tag: u8, order: u32) {
+        let mut link = self.buckets[at].next();
+        let mut last = None;
+        while link != NONE {
+            let bucket = &mut self.overflow[link as usize];
+            if let Some(slot) = bucket.free_slot() {
+                return bucket.put(slot, tag, order);
+            }
+            last = Some(link);
+            link = bucket.next();
+        }
+        let mut bucket = Bucket::EMPTY;
+        bucket.put(0, tag, order);
+        let new = self.take_overflow(bucket);
+        match last {
+            Some(last) => self.overflow[last as usize].set_next(new),
+            None => self.buckets[at].set_next(new),
+        }
+    }
+
+    fn take_overflow(&mut self, bucket: Bucket) -> u32 {
+        let at = self.free_overflow;
+        if at == NONE {
+            self.overflow.push(bucket);
+            return self.overflow.len() as u32 - 1;
+        }
+        self.free_overflow = self.overflow[at as usize].next();
+        self.overflow[at as usize] = bucket;
+        at
+    }
+
+    fn free_overflow(&mut self, at: u32) {
+        self.overflow[at as usize] = Bucket::EMPTY;
+        self.overflow[at as usize].set_next(self.free_overflow);
+        self.free_overflow = at;
+    }
+
+    /// Takes an entry out of the last bucket of a chain that is not empty: its tag and order.
+    #[cold]
+    fn pop_chain(&mut self, at: usize) -> (u8, u32) {
+        let mut before = NONE;
+        let mut last = self.buckets[at].next();
+        while self.overflow[last as usize].next() != NONE {
+            before = last;
+            last = self.overflow[last as usize].next();
+        }
+        let bucket = &mut self.overflow[last as usize];
+        let slot = (0..SLOTS).rev().find(|&slot| bucket.tag(slot) != 0).unwrap_or(0);
+        let entry = (bucket.tag(slot), bucket.slots[slot]);
+        bucket.put(slot, 0, NONE);
+        if bucket.head & TAGS == 0 {
+            self.free_overflow(last);
+            match before {
+                NONE => self.buckets[at].set_next(NONE),
+                before => self.overflow[before as usize].set_next(NONE),
+            }
+        }
+        entry
+    }
+
+    #[cold]
+    fn remove_from_chain(
+        &mut self,
+        at: usize,
+        hash: Hash,
+        reference: u64,
+        orders: &Slab<OrderNode>,
+    ) -> Option<u32> {
+        let mut link = self.buckets[at].next();
+        while link != NONE {
+            let bucket = &self.overflow[link as usize];
+            if let Some(slot) = slot_of(bucket, hash, reference, orders) {
+                let order = bucket.slots[slot];
+                let (tag, moved) = self.pop_chain(at);
+                // The entry popped may be the very one to remove; then its slot is free already.
+                if moved != order {
+                    self.overflow[link as usize].put(slot, tag, moved);
+                }
+                return Some(order);
+            }
+            link = bucket.next();
+        }
+        None
+    }
+
+    /// Adds one bucket and moves there what belongs there, from the one bucket that held it.
+    #[cold]
+    fn split(&mut self, orders: &Slab<OrderNode>) {
+        let new = self.buckets.len();
+        let old = new & (self.mask >> 1) as usize;
+        let mut bucket = std::mem::replace(&mut self.buckets[old], Bucket::EMPTY);
+        self.buckets.push(Bucket::EMPTY);
+        if self.buckets.len() as u64 > self.mask {
+            self.mask = 2 * self.mask + 1;
+        }
+        loop {
+            for slot in 0..SLOTS {
+                if bucket.tag(slot) != 0 {
+                    let order = bucket.slots[slot];
+                    let at = self.bucket_of(self.hash(orders[order].reference));
+                    self.put(at, bucket.tag(slot), order);
+                }
+            }
+            let next = bucket.next();
+            if next == NONE {
+                return;
+            }
+            bucket = self.overflow[next as usize];
+            self.free_overflow(next);
+        }
+    }
+}
+
+#[inline]
+fn slot_of(bucket: &Bucket, hash: Hash, reference: u64, orders: &Slab<OrderNode>) -> Option<usize> {
+    let mut matches = bucket.matches(hash.tag);
+    while let Some(slot) = first(matches) {
+        if orders[bucket.slots[slot]].reference == reference {
+            return Some(slot);
+        }
+        matches &= matches - 1;
+    }
+    None
+}

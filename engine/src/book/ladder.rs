@@ -1,0 +1,252 @@
+//! The levels of each side in price order.
+//!
+//! The best rung of a side stands in the book itself, the others in a sorted run, the better **last**: nearly all
+//! activity is near the touch, so that a search from the end ends soon and an insertion moves little. Runs live in one
+//! arena, in blocks of 8 rungs (one cache line) times a power of two; a run that outgrows its block moves to the next
+//! size, one that needs less than a quarter moves back. So nothing is allocated after the start, and memory is bounded
+//! by the levels there are.
+
+use std::collections::TryReserveError;
+
+use super::Side;
+use super::slab::NONE;
+use crate::limits::MAX_LEVELS_PER_SIDE;
+use crate::mem::{prefetch, reserve};
+
+const LINE_ENTRIES: usize = 8;
+const LINE_BYTES: usize = 64;
+const CLASSES: usize = (MAX_LEVELS_PER_SIDE / LINE_ENTRIES).ilog2() as usize + 1;
+
+/// A level's place in the order of its side: greater is better.
+#[inline]
+pub(super) const fn key(side: Side, price: u32) -> u32 {
+    match side {
+        Side::Bid => price,
+        Side::Ask => !price,
+    }
+}
+
+/// The price of `key`.
+#[inline]
+pub(super) const fn price(side: Side, key: u32) -> u32 {
+    self::key(side, key)
+}
+
+/// Key and level of one rung, ordered by key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rung(u64);
+
+impl Rung {
+    #[inline]
+    pub(super) const fn new(key: u32, level: u32) -> Rung {
+        Rung((key as u64) << 32 | level as u64)
+    }
+
+    #[inline]
+    pub(super) const fn key(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    #[inline]
+    pub(super) const fn level(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+/// One side: its best rung, which most messages ask for, and the run of the others.
+#[derive(Clone, Copy)]
+pub(super) struct Ladder {
+    best: Rung,
+    /// Rungs, the best included.
+    len: u32,
+    /// The block of the others; [`NONE`] until there are any.
+    start: u32,
+    class: u8,
+}
+
+impl Ladder {
+    pub(super) const EMPTY: Ladder = Ladder { best: Rung::new(0, NONE), len: 0, start: NONE, class: 0 };
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// The best rung; on an empty side one whose level is [`NONE`].
+    #[inline]
+    pub(super) fn best(&self) -> Rung {
+        self.best
+    }
+
+    const fn capacity(&self) -> usize {
+        if self.start == NONE { 0 } else { LINE_ENTRIES << self.class }
+    }
+}
+
+/// There is no room for another level.
+pub(super) struct Full;
+
+/// The arena.
+pub(super) struct Ladders {
+    rungs: Vec<Rung>,
+    limit: usize,
+    /// First free block of each class; a free block's first rung links the next.
+    free: [u32; CLASSES],
+}
+
+impl Ladders {
+    /// What a side with a single level takes.
+    pub(super) const LEAST_ENTRIES: usize = LINE_ENTRIES;
+
+    pub(super) fn new(limit: usize, expected: usize) -> Result<Ladders, TryReserveError> {
+        let limit = (limit + 2 * LINE_ENTRIES).min(u32::MAX as usize);
+        let rungs = reserve(limit, expected, Rung(0))?;
+        let mut ladders = Ladders { rungs, limit, free: [NONE; CLASSES] };
+        ladders.clear();
+        Ok(ladders)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.rungs.clear();
+        // Blocks start at cache lines, and none at 0.
+        let skip = self.rungs.as_ptr().align_offset(LINE_BYTES).min(LINE_ENTRIES);
+        self.rungs.resize(LINE_ENTRIES + skip, Rung(0));
+        self.free = [NONE; CLASSES];
+    }
+
+    /// The rungs but the best, best last.
+    #[inline]
+    pub(super) fn others(&self, ladder: &Ladder) -> &[Rung] {
+        &self.rungs[ladder.start as usize..][..ladder.len().saturating_sub(1)]
+    }
+
+    /// The rung at `place`, counted from the worst.
+    #[inline]
+    pub(super) fn at(&self, ladder: &Ladder, place: usize) -> Rung {
+        if place + 1 == ladder.len() { ladder.best } else { self.others(ladder)[place] }
+    }
+
+    #[inline]
+    pub(super) fn prefetch(&self, ladder: &Ladder) {
+        prefetch(&self.rungs, (ladder.start + ladder.len).saturating_sub(2) as usize);
+    }
+
+    /// Where `key` is, or where it would be inserted; places count from the worst.
+    #[inline]
+    pub(super) fn find(&self, ladder: &Ladder, key: u32) -> Result<usize, usize> {
+        let best = ladder.best.key();
+        if ladder.len == 0 || key > best {
+            return Err(ladder.len());
+        }
+        if key == best {
+            return Ok(ladder.len() - 1);
+        }
+        let others = self.others(ladder);
+        let Some((far, near)) = others.split_last_chunk::<LINE_ENTRIES>() else {
+            return found(others, others.iter().map(|rung| usize::from(rung.key() < key)).sum(), key);
+        };
+        // Counting all of a line is cheaper than guessing where to stop.
+        let below: usize = near.iter().map(|rung| usize::from(rung.key() < key)).sum();
+        if below > 0 || near[0].key() == key {
+            return found(others, far.len() + below, key);
+        }
+        far.binary_search_by_key(&key, |rung| rung.key())
+    }
+
+    /// Inserts at a place that [`Ladders::find`] gave.
+    #[inline]
+    pub(super) fn insert(&mut self, ladder: &mut Ladder, place: usize, rung: Rung) -> Result<(), Full> {
+        if ladder.len == 0 {
+            ladder.best = rung;
+            ladder.len = 1;
+            return Ok(());
+        }
+        if ladder.len() == MAX_LEVELS_PER_SIDE {
+            return Err(Full);
+        }
+        let others = ladder.len() - 1;
+        if others == ladder.capacity() {
+            self.grow(ladder)?;
+        }
+        let run = &mut self.rungs[ladder.start as usize..][..others + 1];
+        if place > others {
+            run[others] = ladder.best;
+            ladder.best = rung;
+        } else {
+            run.copy_within(place..others, place + 1);
+            run[place] = rung;
+        }
+        ladder.len += 1;
+        Ok(())
+    }
+
+    /// Removes the rung at `place`.
+    #[inline]
+    pub(super) fn remove(&mut self, ladder: &mut Ladder, place: usize) {
+        ladder.len -= 1;
+        let others = ladder.len();
+        let run = &mut self.rungs[ladder.start as usize..][..others];
+        if place < others {
+            run.copy_within(place + 1.., place);
+        } else {
+            ladder.best = run.last().copied().unwrap_or(Ladder::EMPTY.best);
+        }
+        if ladder.class > 0 && others < ladder.capacity() / 4 {
+            self.shrink(ladder);
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, ladder: &mut Ladder) -> Result<(), Full> {
+        if ladder.start == NONE {
+            ladder.start = self.take(0)?;
+            ladder.class = 0;
+            return Ok(());
+        }
+        let block = self.take(ladder.class + 1)?;
+        self.relocate(ladder, block, ladder.class + 1);
+        Ok(())
+    }
+
+    /// Halves the block; stays when there is none of that size to be had.
+    #[cold]
+    fn shrink(&mut self, ladder: &mut Ladder) {
+        if let Ok(block) = self.take(ladder.class - 1) {
+            self.relocate(ladder, block, ladder.class - 1);
+        }
+    }
+
+    fn relocate(&mut self, ladder: &mut Ladder, block: u32, class: u8) {
+        let from = ladder.start as usize;
+        let others = ladder.len().saturating_sub(1);
+        self.rungs.copy_within(from..from + others, block as usize);
+        self.give_back(ladder.start, ladder.class);
+        ladder.start = block;
+        ladder.class = class;
+    }
+
+    fn take(&mut self, class: u8) -> Result<u32, Full> {
+        let free = self.free[usize::from(class)];
+        if free != NONE {
+            self.free[usize::from(class)] = self.rungs[free as usize].level();
+            return Ok(free);
+        }
+        let start = self.rungs.len();
+        let end = start + (LINE_ENTRIES << class);
+        if end > self.limit {
+            return Err(Full);
+        }
+        self.rungs.resize(end, Rung(0));
+        Ok(start as u32)
+    }
+
+    fn give_back(&mut self, block: u32, class: u8) {
+        self.rungs[block as usize] = Rung::new(0, self.free[usize::from(class)]);
+        self.free[usize::from(class)] = block;
+    }
+}
+
+#[inline]
+fn found(rungs: &[Rung], place: usize, key: u32) -> Result<usize, usize> {
+    if rungs.get(place).is_some_and(|rung| rung.key() == key) { Ok(place) } else { Err(place) }
+}

@@ -1,0 +1,301 @@
+//! The generator's own books: enough of them to know which orders live and who is next in the best queue.
+//!
+//! They are kept apart from the engine's books on purpose, so that each can be checked against the other.
+
+use seqcast_wire::itch::Stock;
+
+const NONE: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Buy,
+    Sell,
+}
+
+impl Side {
+    pub(super) fn other(self) -> Side {
+        match self {
+            Side::Buy => Side::Sell,
+            Side::Sell => Side::Buy,
+        }
+    }
+
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Side::Buy => b'B',
+            Side::Sell => b'S',
+        }
+    }
+
+    /// Sorts prices so that the best one of this side is the greatest; its own inverse.
+    fn rank(self, price: u32) -> u32 {
+        match self {
+            Side::Buy => price,
+            Side::Sell => !price,
+        }
+    }
+}
+
+/// A live order: 40 bytes, so that a day's books stay small.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Order {
+    pub(super) reference: u64,
+    pub(super) price: u32,
+    pub(super) shares: u32,
+    previous: u32,
+    next: u32,
+    /// Where the market's `live` list has it; [`NONE`] when the slot is free.
+    place: u32,
+    pub(super) market: u16,
+    pub(super) side: Side,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Level {
+    rank: u32,
+    head: u32,
+    tail: u32,
+}
+
+/// One side of a book: levels in ascending rank, the best last, so that what happens near the touch moves little.
+#[derive(Clone, Debug, Default)]
+struct Ladder {
+    levels: Vec<Level>,
+    orders: u32,
+}
+
+impl Ladder {
+    /// Index of the level of `rank`, or where it would stand.
+    fn find(&self, rank: u32) -> Result<usize, usize> {
+        let mut from = self.levels.len();
+        let mut step = 4;
+        while from > 0 && self.levels[from - 1].rank > rank {
+            from = from.saturating_sub(step);
+            step *= 2;
+        }
+        let to = (from + step).min(self.levels.len());
+        self.levels[from.saturating_sub(1)..to]
+            .binary_search_by_key(&rank, |level| level.rank)
+            .map(|at| at + from.saturating_sub(1))
+            .map_err(|at| at + from.saturating_sub(1))
+    }
+}
+
+/// What is fixed about a stock and what its flow needs to remember.
+#[derive(Clone, Debug)]
+pub(super) struct Market {
+    pub(super) stock: Stock,
+    /// Share of the day's activity, in 2^-32.
+    pub(super) activity: u32,
+    /// Smallest price step, in 1/10,000.
+    pub(super) tick: u32,
+    /// Half of the orders away from the touch lie within so many ticks of it.
+    pub(super) depth_ticks: u32,
+    /// Where the price is drawn to; wanders between `low` and `high`.
+    pub(super) fair: u32,
+    pub(super) low: u32,
+    pub(super) high: u32,
+    pub(super) halted: bool,
+    sides: [Ladder; 2],
+    /// Live orders, roughly from the oldest to the youngest.
+    live: Vec<u32>,
+}
+
+impl Market {
+    pub(super) fn new(stock: Stock, activity: u32, price: u32, depth_ticks: u32) -> Market {
+        Market {
+            stock,
+            activity,
+            tick: if price < 10_000 { 1 } else { 100 },
+            depth_ticks,
+            fair: price,
+            low: price - price / 5 * 2,
+            high: price + price / 5 * 2,
+            halted: false,
+            sides: [Ladder::default(), Ladder::default()],
+            live: Vec::new(),
+        }
+    }
+
+    pub(super) fn best_price(&self, side: Side) -> Option<u32> {
+        self.sides[side as usize].levels.last().map(|level| side.rank(level.rank))
+    }
+
+    pub(super) fn levels(&self, side: Side) -> usize {
+        self.sides[side as usize].levels.len()
+    }
+
+    pub(super) fn orders(&self, side: Side) -> u32 {
+        self.sides[side as usize].orders
+    }
+
+    pub(super) fn live(&self) -> usize {
+        self.live.len()
+    }
+
+    /// The live order that is `back` places from the youngest.
+    pub(super) fn order_at(&self, back: usize) -> Option<u32> {
+        self.live.len().checked_sub(back + 1).map(|at| self.live[at])
+    }
+
+    /// Half way between the best prices, or the nearest there is to that, on the grid of ticks.
+    pub(super) fn middle(&self) -> u32 {
+        let middle = match (self.best_price(Side::Buy), self.best_price(Side::Sell)) {
+            (Some(bid), Some(ask)) => bid / 2 + ask / 2,
+            (Some(one), None) | (None, Some(one)) => one,
+            (None, None) => self.fair,
+        };
+        (middle - middle % self.tick).max(self.tick)
+    }
+}
+
+/// All live orders of the day.
+#[derive(Debug)]
+pub(super) struct Pool {
+    pub(super) markets: Vec<Market>,
+    orders: Vec<Order>,
+    free: Vec<u32>,
+}
+
+impl Pool {
+    pub(super) fn new(markets: Vec<Market>) -> Pool {
+        Pool { markets, orders: Vec::new(), free: Vec::new() }
+    }
+
+    pub(super) fn live(&self) -> usize {
+        self.orders.len() - self.free.len()
+    }
+
+    pub(super) fn order(&self, id: u32) -> &Order {
+        &self.orders[id as usize]
+    }
+
+    /// Whether slot `id` still holds the order that was added with `reference`.
+    pub(super) fn is_live(&self, id: u32, reference: u64) -> bool {
+        let order = self.order(id);
+        order.place != NONE && order.reference == reference
+    }
+
+    /// The head of the best queue.
+    pub(super) fn best(&self, market: u16, side: Side) -> Option<u32> {
+        self.markets[usize::from(market)].sides[side as usize].levels.last().map(|level| level.head)
+    }
+
+    pub(super) fn add(&mut self, market: u16, side: Side, price: u32, shares: u32, reference: u64) -> u32 {
+        let stock = &mut self.markets[usize::from(market)];
+        let place = stock.live.len() as u32;
+        let mut order = Order { reference, price, shares, previous: NONE, next: NONE, place, market, side };
+        let id = self.free.pop().unwrap_or(self.orders.len() as u32);
+        stock.live.push(id);
+        let ladder = &mut stock.sides[side as usize];
+        ladder.orders += 1;
+        match ladder.find(side.rank(price)) {
+            Ok(at) => {
+                let level = &mut ladder.levels[at];
+                order.previous = level.tail;
+                self.orders[level.tail as usize].next = id;
+                level.tail = id;
+            }
+            Err(at) => ladder.levels.insert(at, Level { rank: side.rank(price), head: id, tail: id }),
+        }
+        match self.orders.get_mut(id as usize) {
+            Some(slot) => *slot = order,
+            None => self.orders.push(order),
+        }
+        id
+    }
+
+    /// Takes `shares` off an order, and the order out of the book when none are left.
+    pub(super) fn reduce(&mut self, id: u32, shares: u32) {
+        let order = &mut self.orders[id as usize];
+        order.shares -= shares;
+        if order.shares == 0 {
+            self.remove(id);
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: u32) {
+        let order = self.orders[id as usize];
+        let market = &mut self.markets[usize::from(order.market)];
+        market.live.swap_remove(order.place as usize);
+        if let Some(&moved) = market.live.get(order.place as usize) {
+            self.orders[moved as usize].place = order.place;
+        }
+        let ladder = &mut market.sides[order.side as usize];
+        ladder.orders -= 1;
+        match (order.previous, order.next) {
+            (NONE, NONE) => {
+                if let Ok(at) = ladder.find(order.side.rank(order.price)) {
+                    ladder.levels.remove(at);
+                }
+            }
+            (NONE, next) => {
+                self.orders[next as usize].previous = NONE;
+                if let Ok(at) = ladder.find(order.side.rank(order.price)) {
+                    ladder.levels[at].head = next;
+                }
+            }
+            (previous, NONE) => {
+                self.orders[previous as usize].next = NONE;
+                if let Ok(at) = ladder.find(order.side.rank(order.price)) {
+                    ladder.levels[at].tail = previous;
+                }
+            }
+            (previous, next) => {
+                self.orders[previous as usize].next = next;
+                self.orders[next as usize].previous = previous;
+            }
+        }
+        self.orders[id as usize].place = NONE;
+        self.free.push(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use seqcast_wire::Alpha;
+
+    use super::*;
+    use crate::day::dice::Dice;
+
+    /// Against maps of queues that cannot be wrong in the same way.
+    #[test]
+    fn the_best_queue_is_what_plain_maps_say() {
+        let mut pool = Pool::new(vec![Market::new(Alpha::padded("TEST"), 0, 500_000, 4)]);
+        let mut plain: [BTreeMap<u32, Vec<u32>>; 2] = [BTreeMap::new(), BTreeMap::new()];
+        let mut dice = Dice::new(5);
+        let mut live: Vec<u32> = Vec::new();
+        for turn in 0..60_000 {
+            let grow = if turn / 10_000 % 2 == 0 { 620_000 } else { 400_000 };
+            if live.is_empty() || dice.per_million(grow) {
+                let side = dice.pick(&[Side::Buy, Side::Sell]);
+                let price = 1 + dice.heavy(40).min(5_000);
+                let id = pool.add(0, side, price, 100, turn);
+                plain[side as usize].entry(side.rank(price)).or_default().push(id);
+                live.push(id);
+            } else {
+                let id = live.swap_remove(dice.below(live.len() as u32) as usize);
+                let order = *pool.order(id);
+                pool.reduce(id, 40);
+                assert!(pool.is_live(id, order.reference));
+                pool.reduce(id, 60);
+                assert!(!pool.is_live(id, order.reference));
+                let side = &mut plain[order.side as usize];
+                let queue = side.get_mut(&order.side.rank(order.price)).unwrap();
+                queue.retain(|&other| other != id);
+                if queue.is_empty() {
+                    side.remove(&order.side.rank(order.price));
+                }
+            }
+            for side in [Side::Buy, Side::Sell] {
+                let best = plain[side as usize].last_key_value().map(|(_, queue)| queue[0]);
+                assert_eq!(pool.best(0, side), best);
+                assert_eq!(pool.markets[0].levels(side), plain[side as usize].len());
+            }
+            assert_eq!(pool.live(), live.len());
+            assert_eq!(pool.markets[0].live(), live.len());
+        }
+    }
+}
