@@ -29,3 +29,4 @@ pub mod stat;
 pub mod agents;
 pub mod config;
 pub mod manual;
+pub mod topology;

@@ -4,8 +4,14 @@
 //! `run(args, output)`.
 
 mod book;
+mod config;
 mod generate;
+mod journal;
+mod process;
+mod publish;
+mod sequence;
 mod stats;
+mod subscribe;
 
 use std::process::ExitCode;
 
@@ -41,6 +47,21 @@ enum Command {
     /// Build order books from a file and show them
     #[command(after_help = EXIT_CODES)]
     Book(book::Args),
+    /// Publish a feed from a file, a capture or the generator
+    #[command(after_help = EXIT_CODES)]
+    Publish(publish::Args),
+    /// Put the feeds of publishers into one order and publish that
+    #[command(after_help = EXIT_CODES)]
+    Sequence(sequence::Args),
+    /// Receive a feed, keep its order books, and show or record it
+    #[command(after_help = EXIT_CODES)]
+    Subscribe(subscribe::Args),
+    /// Check, print, follow or export a journal
+    #[command(after_help = EXIT_CODES)]
+    Journal(journal::Args),
+    /// Print or check configurations
+    #[command(after_help = EXIT_CODES)]
+    Config(config::Args),
 }
 
 /// How a subcommand ended, when it could run; see the exit codes.
@@ -77,6 +98,11 @@ pub fn main() -> ExitCode {
         Command::Gen(args) => generate::run(&args, output),
         Command::Stats(args) => stats::run(&args, output),
         Command::Book(args) => book::run(&args, output),
+        Command::Publish(args) => publish::run(&args, output),
+        Command::Sequence(args) => sequence::run(&args, output),
+        Command::Subscribe(args) => subscribe::run(&args, output),
+        Command::Journal(args) => journal::run(&args, output),
+        Command::Config(args) => config::run(&args, output),
     };
     ended.map_or_else(|error| failure(&error), ExitCode::from)
 }

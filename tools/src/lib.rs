@@ -5,3 +5,6 @@ pub mod day;
 mod input;
 mod output;
 mod pcapng;
+pub mod script;
+pub mod view;
+pub mod wiring;

@@ -1,1 +1,28 @@
-//! (to come)
+//! Agents: where the core's state machines meet drivers, rings and threads. One role a file.
+//!
+//! | agent | eats | makes |
+//! |---|---|---|
+//! | [`publisher`] | a script of messages | its feed on lines; answers to requests for gaps |
+//! | [`ingress`] | the feeds of all sources | one total order, into the sequencer's ring |
+//! | [`journal`] | the sequencer's ring | the journal |
+//! | [`egress`] | the committed part of the journal | the feed in total order, on lines |
+//! | [`rewind`] | requests | messages from the journal |
+//! | [`snapshot`] | the committed part of the journal | order books for late joiners, over SoupBinTCP |
+//! | [`subscriber`] | lines and rewind replies | the feed's items in order, into a ring |
+//! | [`books`] | that ring | order books and an application's events |
+//! | [`join`] | a snapshot server | books to begin with |
+
+mod acknowledge;
+pub mod books;
+pub mod egress;
+pub mod event;
+pub mod ingress;
+pub mod intake;
+pub mod join;
+pub mod journal;
+pub mod meter;
+pub mod publisher;
+pub mod rewind;
+pub mod snapshot;
+pub mod subscriber;
+pub mod trace;

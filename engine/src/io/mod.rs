@@ -3,13 +3,13 @@
 //! A driver knows endpoints and memory, never sequence numbers. Receive buffers are lent to a closure; datagrams to
 //! send are written by a closure straight into the driver's memory and may go to several destinations (lines) from
 //! that one buffer. Nothing here allocates after the endpoints are open.
-
 //!
 //! | module | what |
 //! |---|---|
 //! | [`any`] | picks a driver at start: io_uring where the kernel allows it, else plain sockets |
 //! | [`uring`] | Linux: multishot receives into provided buffers, batched sends, GSO and GRO |
 //! | [`udp`] | plain non-blocking sockets, wherever there are sockets |
+//! | [`store`] | a journal's segments in files |
 //! | [`pcap`] | plays capture files; a reader of captures for tools |
 //! | [`fault`] | around a driver: seeded loss, duplicates, delay, reordering |
 //! | [`tap`] | around a driver: writes what passes as pcapng |
@@ -22,6 +22,7 @@ mod socket;
 pub mod any;
 pub mod fault;
 pub mod pcap;
+pub mod store;
 pub mod tap;
 pub mod tcp;
 pub mod udp;

@@ -9,14 +9,15 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use seqcast_engine::book::{Books, BooksConfig, Effect};
+use seqcast_wire::Session;
 use seqcast_wire::itch::Stock;
-use seqcast_wire::{Alpha, Session};
 
 use self::feed::{Feed, Flow};
 use self::symbol::Search;
 use super::Verdict;
 use crate::input::itch_time_ns;
 use crate::output::{Data, Output, say};
+use crate::view::parse_symbol;
 
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["symbol", "digest"]))]
@@ -129,13 +130,6 @@ fn book_of(args: &Args, stock: Stock, feed: &mut Feed, output: Output) -> anyhow
     Ok(Verdict::Good)
 }
 
-fn parse_symbol(text: &str) -> Result<Stock, String> {
-    if text.is_empty() || text.len() > 8 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("a symbol is 1 to 8 ASCII letters, digits or signs".into());
-    }
-    Ok(Alpha::padded(text))
-}
-
 /// `HH:MM:SS[.fraction]` in nanoseconds since midnight.
 fn parse_time_ns(text: &str) -> Result<u64, String> {
     let wrong = || "a time is HH:MM:SS or HH:MM:SS.fraction with up to nine digits".to_owned();
@@ -181,13 +175,5 @@ mod tests {
         ] {
             assert!(parse_time_ns(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn symbols_fit_their_field() {
-        assert_eq!(parse_symbol("AAPL").unwrap().0, *b"AAPL    ");
-        assert!(
-            parse_symbol("").is_err() && parse_symbol("TOOLONGXX").is_err() && parse_symbol("A B").is_err()
-        );
     }
 }

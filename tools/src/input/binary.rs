@@ -13,7 +13,8 @@ pub(crate) struct BinaryFile<R = File> {
     path: PathBuf,
     input: R,
     buffer: Vec<u8>,
-    /// Lent already, up to here; records follow up to `filled`.
+    /// Lent last, from here; and up to here, behind which records follow up to `filled`.
+    lent_from: usize,
     lent: usize,
     filled: usize,
     /// Bytes of the file before the buffer.
@@ -34,6 +35,7 @@ impl<R: Read> BinaryFile<R> {
             path: path.into(),
             input,
             buffer: vec![0; buffer_bytes],
+            lent_from: 0,
             lent: 0,
             filled: 0,
             before: 0,
@@ -47,6 +49,7 @@ impl<R: Read> BinaryFile<R> {
         while !self.ended {
             let from = self.lent;
             let (whole, closed) = whole_records(&self.buffer[from..self.filled]);
+            self.lent_from = from;
             if whole > 0 {
                 self.lent += whole;
                 return Ok(Some(Records::new(&self.buffer[from..from + whole])));
@@ -69,6 +72,11 @@ impl<R: Read> BinaryFile<R> {
         Ok(None)
     }
 
+    /// The bytes of the records lent last.
+    pub(crate) fn lent(&self) -> &[u8] {
+        &self.buffer[self.lent_from..self.lent]
+    }
+
     /// What is wrong with the file's end, once it was reached.
     pub(crate) fn damage(&self) -> Option<&str> {
         self.damage.as_deref()
@@ -79,7 +87,7 @@ impl<R: Read> BinaryFile<R> {
         self.buffer.copy_within(self.lent..self.filled, 0);
         self.before += self.lent as u64;
         self.filled -= self.lent;
-        self.lent = 0;
+        (self.lent_from, self.lent) = (0, 0);
         loop {
             match self.input.read(&mut self.buffer[self.filled..]) {
                 Ok(read) => {

@@ -99,7 +99,6 @@ pub fn itch(data: &[u8]) {
                 assert_eq!(header.locate.get(), u16::from_be_bytes(locate));
                 assert!(header.timestamp.ns() < 1 << 48);
             }
-            let _ = format!("{message:?}");
         }
         Err(Error::Truncated { .. }) => assert!(data.is_empty()),
         Err(error) => {
@@ -126,7 +125,6 @@ pub fn soup(data: &[u8]) {
         if !matches!(packet, Packet::LoginRequest(_) | Packet::LoginAccepted(_)) {
             assert_eq!(buffer, bytes, "only padded fields have more than one spelling");
         }
-        let _ = format!("{packet:?}");
         stream = rest;
     }
     if let Err(error) = soup::decode(stream) {

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::{Args, Feed, Place, Verdict};
 use crate::output::{Data, Output, grouped};
+use crate::view::{BookCounts, hex_digest};
 
 #[derive(Serialize)]
 struct Summary {
@@ -15,17 +16,8 @@ struct Summary {
     seq: u64,
     live_orders: u32,
     live_levels: u32,
-    malformed: u64,
-    unknown_types: u64,
-    unknown_references: u64,
-    duplicate_references: u64,
-    over_executions: u64,
-    over_cancels: u64,
-    wrong_locates: u64,
-    wrong_symbols: u64,
-    over_limits: u64,
-    locked: u64,
-    crossed: u64,
+    #[serde(flatten)]
+    counts: BookCounts,
     symbols: Vec<Row>,
 }
 
@@ -51,26 +43,15 @@ pub(super) fn run(args: &Args, feed: &mut Feed, output: Output) -> anyhow::Resul
 }
 
 fn summary(books: &Books, place: Place) -> Summary {
-    let stats = *books.stats();
     let locates = (0..=u16::MAX).take(books.locates() as usize);
     let row = |locate| row(books.book(locate), books.digest_of(locate));
     Summary {
-        digest: hex(books.digest()),
+        digest: hex_digest(books.digest()),
         messages: place.messages,
         seq: place.seq,
         live_orders: books.live_orders(),
         live_levels: books.live_levels(),
-        malformed: stats.malformed,
-        unknown_types: stats.unknown_types,
-        unknown_references: stats.unknown_references,
-        duplicate_references: stats.duplicate_references,
-        over_executions: stats.over_executions,
-        over_cancels: stats.over_cancels,
-        wrong_locates: stats.wrong_locates,
-        wrong_symbols: stats.wrong_symbols,
-        over_limits: stats.over_limits,
-        locked: stats.locked,
-        crossed: stats.crossed,
+        counts: books.stats().into(),
         symbols: locates.filter_map(row).collect(),
     }
 }
@@ -79,11 +60,7 @@ fn row(book: Book<'_>, digest: u64) -> Option<Row> {
     let symbol = book.stock()?.to_string();
     let orders = book.bids().chain(book.asks()).map(|level| u64::from(level.order_count())).sum();
     let (bid_levels, ask_levels) = (book.bids().len(), book.asks().len());
-    Some(Row { symbol, locate: book.locate(), digest: hex(digest), orders, bid_levels, ask_levels })
-}
-
-fn hex(digest: u64) -> String {
-    format!("{digest:016x}")
+    Some(Row { symbol, locate: book.locate(), digest: hex_digest(digest), orders, bid_levels, ask_levels })
 }
 
 fn write_text(summary: &Summary, stats: &BookStats, data: &mut Data) -> io::Result<()> {

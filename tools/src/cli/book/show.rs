@@ -1,46 +1,13 @@
 use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, Table, presets};
-use seqcast_engine::book::{Book, Level};
-use seqcast_wire::{Price4, Timestamp};
-use serde::{Serialize, Serializer};
+use seqcast_engine::book::{Book, Level, Side};
+use seqcast_wire::Timestamp;
+use serde::Serialize;
 
 use super::Place;
 use crate::output::{Data, Output, grouped};
-
-/// Levels as `[[price, shares], …]`, prices as decimal strings, since binary fractions cannot hold them.
-struct Ladder<'a> {
-    book: Book<'a>,
-    bids: bool,
-    depth: usize,
-}
-
-impl<'a> Ladder<'a> {
-    fn levels(&self) -> impl Iterator<Item = Level<'a>> {
-        if self.bids { self.book.bids() } else { self.book.asks() }.take(self.depth)
-    }
-}
-
-impl Serialize for Ladder<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.levels().map(|level| (Decimal(level.price()), level.shares())))
-    }
-}
-
-struct Decimal(Price4);
-
-impl Serialize for Decimal {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-#[derive(Serialize)]
-struct Change<'a> {
-    seq: u64,
-    bids: Ladder<'a>,
-    asks: Ladder<'a>,
-}
+use crate::view::{DepthLine, Ladder};
 
 #[derive(Serialize)]
 struct Whole<'a> {
@@ -61,19 +28,8 @@ pub(super) fn change(
     book: Book<'_>,
     depth: usize,
 ) -> io::Result<()> {
-    let bids = Ladder { book, bids: true, depth };
-    let asks = Ladder { book, bids: false, depth };
-    if output.json {
-        return data.json_line(&Change { seq, bids, asks });
-    }
-    write!(data, "{seq}")?;
-    for (name, side) in [("bids", bids), ("asks", asks)] {
-        write!(data, "  {name}")?;
-        for level in side.levels() {
-            write!(data, " {}x{}", level.price(), level.shares())?;
-        }
-    }
-    writeln!(data)
+    let line = DepthLine::new(seq, None, book, depth);
+    if output.json { data.json_line(&line) } else { line.write_text(data) }
 }
 
 /// The book as it stands at `place`.
@@ -90,8 +46,8 @@ pub(super) fn book(
         seq: place.seq,
         time: Timestamp::from_ns(place.ns).to_string(),
         trading_state: book.trading_state().map(char::from),
-        bids: Ladder { book, bids: true, depth },
-        asks: Ladder { book, bids: false, depth },
+        bids: Ladder { book, side: Side::Bid, depth },
+        asks: Ladder { book, side: Side::Ask, depth },
     };
     if output.json {
         return data.json_line(&whole);
@@ -106,8 +62,7 @@ pub(super) fn book(
     let seq = grouped(place.seq);
     writeln!(data, "{} after message {seq}, {}, {state}", whole.symbol, whole.time)?;
     writeln!(data, "{}", table(&whole))?;
-    let count = |side: &Ladder<'_>| if side.bids { book.bids().len() } else { book.asks().len() };
-    writeln!(data, "{} bid levels, {} ask levels", count(&whole.bids), count(&whole.asks))
+    writeln!(data, "{} bid levels, {} ask levels", book.bids().len(), book.asks().len())
 }
 
 fn table(whole: &Whole<'_>) -> Table {

@@ -1,0 +1,281 @@
+//! Sequencer ingress: the feeds of all sources in, one total order out, into the ring.
+//!
+//! Each source is received like any feed: arbitrated over its lines, its gaps filled from the publisher's rewind server.
+//! What comes out in order is numbered and sealed into the ring. A full ring or a closed gate refuses the message; the
+//! source's feed keeps it and offers it again. The commit gate lives here, beside the numbers that it guards.
+
+use std::net::SocketAddrV4;
+
+use seqcast_wire::{SeqNo, Session, ack};
+
+use super::acknowledge::Acknowledger;
+use super::intake::{FeedPlan, FeedsSink, Intake, has_room};
+use super::meter::Meter;
+use super::trace::{Stage, Trace};
+use crate::feed::{FeedState, Item};
+use crate::frame;
+use crate::io::Driver;
+use crate::ring::broadcast::Writer;
+use crate::runtime::{Agent, AgentError};
+use crate::sequencer::{Admit, Refusal, Sequencer, SourceEnd, SourceId};
+use crate::sync::Watermark;
+use crate::time::Nanos;
+
+/// The watermarks that the primary's agents share.
+#[derive(Clone, Default)]
+pub struct Watermarks {
+    /// In the journal, in memory; moved by the journal's agent.
+    pub appended: Watermark,
+    /// On disk; moved by the journal's cold agent.
+    pub durable: Watermark,
+    /// Final; moved by the ingress, whose gate knows.
+    pub committed: Watermark,
+    /// Sent to subscribers; moved by the egress.
+    pub published: Watermark,
+}
+
+/// One source.
+#[derive(Clone, Debug)]
+pub struct SourcePlan {
+    /// How its feed is received.
+    pub feed: FeedPlan,
+    /// Where its publisher takes acknowledgements.
+    pub acknowledge_to: Option<SocketAddrV4>,
+}
+
+/// Marks when each message was admitted, and carries over what its publisher marked.
+pub struct IngressTrace {
+    /// Of the ordered feed.
+    pub feed: Trace,
+    /// Of each source.
+    pub sources: Vec<Trace>,
+}
+
+/// The agent.
+pub struct Ingress<D> {
+    intake: Intake<D>,
+    order: Order,
+    watermarks: Watermarks,
+    acknowledgers: Vec<Option<Acknowledger>>,
+    end_with_sources: bool,
+    meters: Vec<Meter>,
+}
+
+/// Where the sources become one.
+struct Order {
+    sequencer: Sequencer,
+    ring: Writer,
+    wall: fn() -> u64,
+    wall_ns: u64,
+    sources: Vec<Source>,
+    refusals: u64,
+    trace: Option<IngressTrace>,
+}
+
+/// What is known of a source.
+#[derive(Clone, Copy, Debug, Default)]
+struct Source {
+    session: Option<Session>,
+    ended: bool,
+    duplicates: u64,
+    refused_messages: u64,
+    conflicts: u64,
+    halted: bool,
+}
+
+impl<D: Driver> Ingress<D> {
+    /// Opens the endpoints of all sources. `wall` tells the time of events, in ns since the Unix epoch. `meters` holds one
+    /// for the sequencer and then one a source.
+    ///
+    /// # Errors
+    /// What the driver refused, or a setting that cannot work.
+    pub fn open(
+        driver: D,
+        plans: &[SourcePlan],
+        sequencer: Sequencer,
+        ring: Writer,
+        watermarks: Watermarks,
+        wall: fn() -> u64,
+        meters: Vec<Meter>,
+    ) -> Result<Ingress<D>, AgentError> {
+        assert_eq!(meters.len(), plans.len() + 1, "one meter for the sequencer, one a source");
+        let feeds: Vec<_> = plans.iter().map(|plan| plan.feed.clone()).collect();
+        let acknowledgers = plans.iter().map(|plan| plan.acknowledge_to.map(Acknowledger::new)).collect();
+        let sources = vec![Source::default(); plans.len()];
+        let order = Order { sequencer, ring, wall, wall_ns: wall(), sources, refusals: 0, trace: None };
+        let intake = Intake::open(driver, &feeds)?;
+        Ok(Ingress { intake, order, watermarks, acknowledgers, end_with_sources: false, meters })
+    }
+
+    /// Ends the session once every source has ended its own.
+    pub fn ending_with_sources(mut self) -> Ingress<D> {
+        self.end_with_sources = true;
+        self
+    }
+
+    /// Marks when each message was admitted.
+    pub fn traced(mut self, trace: IngressTrace) -> Ingress<D> {
+        self.order.trace = Some(trace);
+        self
+    }
+
+    /// Tells the gate how far the journal is, and everybody what that commits.
+    fn commit(&mut self) {
+        let gate = self.order.sequencer.gate_mut();
+        gate.on_appended(self.watermarks.appended.load());
+        gate.on_durable(self.watermarks.durable.load());
+        gate.on_published(self.watermarks.published.load());
+        self.watermarks.committed.advance(gate.committed());
+    }
+
+    fn acknowledge(&mut self, now: Nanos) {
+        let committed = self.order.sequencer.gate().committed();
+        let chain = self.order.sequencer.chain();
+        let (next, epoch) = (chain.next(), self.order.sequencer.gate().epoch());
+        for (feed, acknowledger) in self.acknowledgers.iter_mut().enumerate() {
+            let (Some(acknowledger), Some(session)) = (acknowledger, self.order.sources[feed].session) else {
+                continue;
+            };
+            let state = chain.sources()[feed];
+            if state.session == session {
+                acknowledger.on_numbered(next, state.next);
+            } else {
+                acknowledger.restart(SeqNo::FIRST);
+            }
+            acknowledger.on_committed(committed);
+            if let Some(told) = acknowledger.poll(now, session, epoch) {
+                self.intake.send(feed, acknowledger.to, ack::BYTES, |buffer| told.emit(buffer));
+            }
+        }
+    }
+
+    fn end_when_sources_did(&mut self) {
+        let order = &mut self.order;
+        if !self.end_with_sources || order.sequencer.chain().ended() || !order.sources.iter().all(|s| s.ended)
+        {
+            return;
+        }
+        if let Ok(mut claim) = order.ring.try_claim(frame::HEADER_BYTES)
+            && order.sequencer.end_session(order.wall_ns, &mut claim).is_ok()
+        {
+            claim.commit();
+        }
+    }
+
+    fn report(&mut self) {
+        let watermarks = self.order.sequencer.gate().watermarks();
+        let meter = &mut self.meters[0];
+        meter.set("numbered", watermarks.numbered.value());
+        meter.set("appended", watermarks.appended.value());
+        meter.set("durable", watermarks.durable.value());
+        meter.set("committed", watermarks.committed.value());
+        meter.set("published", watermarks.published.value());
+        meter.set("epoch", self.order.sequencer.gate().epoch());
+        meter.set("backpressure_total", self.order.refusals);
+        meter.set("stranger_datagrams_total", self.intake.strangers());
+        meter.set("held_back_cycles_total", self.intake.held_back());
+        meter.driver(&self.intake.driver().counters());
+        for (feed, (meter, source)) in self.meters[1..].iter_mut().zip(&self.order.sources).enumerate() {
+            meter.feed(self.intake.receiver(feed));
+            meter.set("repeated_messages_total", source.duplicates);
+            meter.set("refused_messages_total", source.refused_messages);
+            meter.set("source_conflicts_total", source.conflicts);
+            meter.set("halted", source.halted.into());
+        }
+    }
+}
+
+impl Order {
+    fn on_message(&mut self, feed: usize, source_seq: SeqNo, message: &[u8]) -> bool {
+        let source = &mut self.sources[feed];
+        let Some(session) = source.session else { return false };
+        let id = SourceId(feed as u16);
+        match self.sequencer.admit(self.wall_ns, id, session, source_seq, message.len()) {
+            Admit::Frame(header) => {
+                let Ok(mut claim) = self.ring.try_claim(frame::framed_bytes(message.len())) else {
+                    self.refusals += 1;
+                    return false;
+                };
+                let seq = self.sequencer.chain().next();
+                self.sequencer.seal(header, message, &mut claim);
+                claim.commit();
+                if let Some(trace) = &self.trace {
+                    trace.feed.carry_over(&trace.sources[feed], source_seq, seq);
+                    trace.feed.mark(Stage::Admitted, seq);
+                }
+                true
+            }
+            Admit::Duplicate => {
+                source.duplicates += 1;
+                true
+            }
+            // The feed delivers in order from the number that was due: what is missing here was lost for good.
+            Admit::Gap { .. } => {
+                source.halted = true;
+                false
+            }
+            Admit::Refused(Refusal::Closed(_)) => {
+                self.refusals += 1;
+                false
+            }
+            Admit::Refused(_) => {
+                source.refused_messages += 1;
+                true
+            }
+        }
+    }
+}
+
+impl FeedsSink for Order {
+    fn has_room(&mut self) -> bool {
+        has_room(&self.ring)
+    }
+
+    fn on_item(&mut self, feed: usize, item: Item<'_>) -> bool {
+        let id = SourceId(feed as u16);
+        match item {
+            Item::Message { seq, bytes } => return self.on_message(feed, seq, bytes),
+            Item::Session(session) => match self.sequencer.open_source(id, session) {
+                Ok(_) => {
+                    let source = &mut self.sources[feed];
+                    source.session = Some(session);
+                    source.ended = false;
+                }
+                Err(_) => self.sources[feed].refused_messages += 1,
+            },
+            Item::End { next } => {
+                if let Some(session) = self.sources[feed].session {
+                    let end = self.sequencer.on_source_end(id, session, next);
+                    self.sources[feed].ended = end == SourceEnd::Ended;
+                }
+            }
+            Item::Conflict { .. } => self.sources[feed].conflicts += 1,
+            Item::Lost { .. } => self.sources[feed].halted = true,
+            Item::State(state) => self.sources[feed].ended &= state == FeedState::Ended,
+        }
+        true
+    }
+}
+
+impl<D: Driver + Send> Agent for Ingress<D> {
+    fn name(&self) -> &str {
+        "ingress"
+    }
+
+    fn do_work(&mut self, now: Nanos) -> Result<usize, AgentError> {
+        self.commit();
+        self.order.wall_ns = (self.order.wall)();
+        let work = self.intake.do_work(now, &mut self.order)?;
+        self.end_when_sources_did();
+        self.acknowledge(now);
+        self.intake.flush(now)?;
+        if self.meters[0].is_due(now) {
+            self.report();
+        }
+        Ok(work)
+    }
+
+    fn on_close(&mut self, _now: Nanos) {
+        self.report();
+    }
+}

@@ -1,0 +1,264 @@
+//! Which missing range is asked of which rewind server, when, and when it is given up.
+//!
+//! A server answers a request with one datagram, so a request is for what one datagram holds, as far as that is known
+//! from earlier replies, and as many requests as allowed are in flight at a time: a long hole costs a round trip per
+//! dozens of datagrams, not one per datagram. A reply that is shorter than the request starts the next request at
+//! once. Small gaps that lie close enough to fit one datagram, with what is between them, share a request.
+
+use seqcast_wire::SeqNo;
+
+use super::config::FeedConfig;
+use super::gap::Gaps;
+use super::state::FeedStats;
+use crate::time::Nanos;
+
+/// A range asked for and not answered.
+#[derive(Clone, Copy, Debug)]
+struct Ask {
+    first: SeqNo,
+    end: SeqNo,
+    server: usize,
+    /// Times asked without progress; 0: to be asked.
+    attempts: u32,
+    /// When it is asked again, or given up.
+    due: Nanos,
+    /// Asked in vain as often as may be, but nobody has confirmed that it was ever sent: it waits for that, unasked.
+    parked: bool,
+}
+
+/// What a request may be for at the moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct View {
+    pub(super) now: Nanos,
+    /// Number that is delivered next.
+    pub(super) expected: SeqNo,
+    /// Every line that is heard has passed this number: holes below it are not reordering.
+    pub(super) passed: SeqNo,
+    /// Everything below this was sent.
+    pub(super) confirmed: SeqNo,
+    /// Messages from here on could not be kept if they arrived now.
+    pub(super) end: SeqNo,
+    /// Only the very next messages have a place to go.
+    pub(super) only_next: bool,
+}
+
+/// A request to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) server: usize,
+    pub(super) first: SeqNo,
+    pub(super) count: u16,
+}
+
+#[derive(Debug)]
+pub(super) struct Recovery {
+    asks: Vec<Ask>,
+    max_in_flight: usize,
+    servers: usize,
+    /// Server that is asked first: the last that answered, or the next after one that did not.
+    preferred: usize,
+    max_count: u64,
+    /// Messages that a reply holds, by the replies so far.
+    per_reply: u64,
+    /// Most messages that any datagram held.
+    densest: u64,
+    reorder_wait: Nanos,
+    timeout: Nanos,
+    max_backoff: Nanos,
+    attempts: u32,
+    jitter: u64,
+}
+
+impl Recovery {
+    pub(super) fn new(config: &FeedConfig) -> Recovery {
+        Recovery {
+            // One more than in flight: what is parked is not.
+            asks: Vec::with_capacity(config.max_requests_in_flight + 1),
+            max_in_flight: config.max_requests_in_flight,
+            servers: config.rewind_servers,
+            preferred: (config.seed % config.rewind_servers.max(1) as u64) as usize,
+            max_count: config.max_request_count.into(),
+            per_reply: config.max_request_count.into(),
+            densest: 1,
+            reorder_wait: config.reorder_wait,
+            timeout: config.request_timeout.min(config.max_backoff),
+            max_backoff: config.max_backoff,
+            attempts: config.attempts,
+            jitter: config.seed,
+        }
+    }
+
+    /// Forgets what was asked.
+    pub(super) fn clear(&mut self) {
+        self.asks.clear();
+    }
+
+    /// Learns from a datagram of a line how many messages one can hold.
+    #[inline]
+    pub(super) fn on_datagram(&mut self, count: u64) {
+        self.densest = self.densest.max(count);
+    }
+
+    /// Takes note of a reply with messages `first..next`.
+    pub(super) fn on_reply(&mut self, now: Nanos, server: usize, first: SeqNo, next: SeqNo) {
+        let got = next.since(first);
+        self.densest = self.densest.max(got);
+        if server < self.servers {
+            self.preferred = server;
+        }
+        let Some(index) = self.asks.iter().position(|ask| ask.first == first && ask.attempts > 0) else {
+            return;
+        };
+        let ask = &mut self.asks[index];
+        if next >= ask.end {
+            if got >= self.per_reply {
+                self.per_reply = (self.per_reply + self.per_reply / 4 + 1).min(self.max_count);
+            }
+            self.asks.swap_remove(index);
+        } else {
+            self.per_reply = got;
+            ask.first = next;
+            ask.end = ask.end.min(next.saturating_add(got));
+            (ask.attempts, ask.due, ask.parked) = (0, now, false);
+        }
+    }
+
+    /// Asks the next server at once for what was asked of `server`, unless all of them have had their turn.
+    pub(super) fn on_unreachable(&mut self, now: Nanos, server: usize) {
+        for ask in self.asks.iter_mut().filter(|ask| ask.server == server) {
+            if ask.attempts % (self.servers as u32) != 0 {
+                ask.due = now;
+            }
+        }
+    }
+
+    /// The next request to send, if any. Gaps that have been asked for in vain are given up here.
+    pub(super) fn poll(&mut self, view: &View, gaps: &mut Gaps, stats: &mut FeedStats) -> Option<Wanted> {
+        if gaps.is_empty() {
+            self.asks.clear();
+            return None;
+        }
+        if self.servers == 0 {
+            self.give_up_unfilled(view, gaps);
+            return None;
+        }
+        self.poll_repeated(view, gaps, stats).or_else(|| self.poll_new(view, gaps))
+    }
+
+    /// Without servers: what was not reordering is lost.
+    fn give_up_unfilled(&mut self, view: &View, gaps: &mut Gaps) {
+        loop {
+            let Some(gap) = gaps.open().next().copied() else { return };
+            let (first, end) = (gap.first, gap.end.min(view.confirmed));
+            if view.now < gap.found + self.reorder_wait || first >= end || !gaps.give_up(first, end) {
+                return;
+            }
+        }
+    }
+
+    fn poll_repeated(&mut self, view: &View, gaps: &mut Gaps, stats: &mut FeedStats) -> Option<Wanted> {
+        let mut index = 0;
+        while let Some(ask) = self.asks.get_mut(index) {
+            // What was a guess and is confirmed by now is asked for anew: it may not have been there before.
+            if ask.first < view.confirmed && view.confirmed < ask.end {
+                ask.first = view.confirmed;
+            }
+            let span = gaps.span_within(ask.first, ask.end);
+            let Some((first, end)) = span.filter(|_| !ask.parked || ask.end > view.confirmed) else {
+                self.asks.swap_remove(index);
+                continue;
+            };
+            if ask.parked || ask.due > view.now {
+                index += 1;
+            } else if ask.attempts < self.attempts {
+                let is_unanswered = ask.attempts > 0;
+                (ask.first, ask.end) = (first, end);
+                stats.unanswered_requests += u64::from(is_unanswered);
+                return Some(self.ask(index, view.now, is_unanswered));
+            } else {
+                stats.unanswered_requests += 1;
+                ask.parked = end > view.confirmed || !gaps.give_up(first, end);
+            }
+        }
+        None
+    }
+
+    /// Asks for `self.asks[index]`; of the next server when the one asked before did not answer.
+    fn ask(&mut self, index: usize, now: Nanos, is_unanswered: bool) -> Wanted {
+        let ask = &mut self.asks[index];
+        if is_unanswered {
+            if self.preferred == ask.server {
+                self.preferred = (self.preferred + 1) % self.servers;
+            }
+            ask.server = (ask.server + 1) % self.servers;
+        }
+        let round = ask.attempts / self.servers as u32;
+        let wait = self.timeout.0.saturating_mul(1 << round.min(32)).min(self.max_backoff.0);
+        ask.attempts += 1;
+        ask.due = now + Nanos(wait + splitmix(&mut self.jitter) % (wait / 4 + 1));
+        Wanted { server: ask.server, first: ask.first, count: ask.end.since(ask.first) as u16 }
+    }
+
+    fn poll_new(&mut self, view: &View, gaps: &Gaps) -> Option<Wanted> {
+        let in_flight = self.asks.iter().filter(|ask| !ask.parked).count();
+        if in_flight >= self.max_in_flight || self.asks.len() > self.max_in_flight {
+            return None;
+        }
+        let (first, end) = self.next_unasked(view, gaps)?;
+        let server = self.preferred;
+        self.asks.push(Ask { first, end, server, attempts: 0, due: view.now, parked: false });
+        Some(self.ask(self.asks.len() - 1, view.now, false))
+    }
+
+    /// The lowest range that may be asked for and is not yet.
+    fn next_unasked(&self, view: &View, gaps: &Gaps) -> Option<(SeqNo, SeqNo)> {
+        // What nobody confirmed may be a forgery: one request at a time is spent on it.
+        let is_probed = self.asks.iter().any(|ask| ask.end > view.confirmed);
+        let end = if is_probed { view.end.min(view.confirmed) } else { view.end };
+        let mut range: Option<(SeqNo, SeqNo)> = None;
+        for gap in gaps.open() {
+            let is_ripe = gap.end <= view.passed || view.now >= gap.found + self.reorder_wait;
+            if gap.first >= end || (view.only_next && gap.first != view.expected) {
+                break;
+            }
+            let Some((first, stop)) = self.unasked_within(gap.first, gap.end.min(end)).filter(|_| is_ripe)
+            else {
+                if range.is_some() {
+                    break;
+                }
+                continue;
+            };
+            match range {
+                None => range = Some((first, stop.min(first.saturating_add(self.per_reply)))),
+                Some((start, last)) => {
+                    let fits = stop.since(start) <= self.densest.min(self.per_reply);
+                    if !fits || self.asks.iter().any(|ask| ask.first < first && ask.end > last) {
+                        break;
+                    }
+                    range = Some((start, stop));
+                }
+            }
+        }
+        range.filter(|(first, _)| !view.only_next || *first == view.expected)
+    }
+
+    /// The lowest part of `first..end` that no request covers.
+    fn unasked_within(&self, mut first: SeqNo, mut end: SeqNo) -> Option<(SeqNo, SeqNo)> {
+        while let Some(ask) = self.asks.iter().find(|ask| ask.first <= first && first < ask.end) {
+            first = ask.end;
+        }
+        for ask in self.asks.iter().filter(|ask| ask.first > first) {
+            end = end.min(ask.first);
+        }
+        (first < end).then_some((first, end))
+    }
+}
+
+/// SplitMix64: a step of a generator that needs no care with its seed.
+fn splitmix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,146 @@
+//! The few calls on files that the standard library lacks.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// Takes the exclusive lock of `file`, which is open for writing, for as long as it is open. Gives whether it was free.
+///
+/// The lock keeps two processes from writing to one journal. It is no leadership: a stopped process keeps it.
+///
+/// # Errors
+/// When the file system knows no locks.
+#[cfg(target_os = "linux")]
+pub fn try_lock(file: &File) -> io::Result<bool> {
+    let mut lock = whole_file(libc::F_WRLCK);
+    // SAFETY: `fcntl` takes a descriptor, which `file` keeps open, and a lock description that outlives the call.
+    if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw mut lock) } == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::EACCES) => Ok(false),
+        _ => Err(error),
+    }
+}
+
+/// Whether somebody holds the lock of `file`, without taking it.
+///
+/// # Errors
+/// When the file system knows no locks.
+#[cfg(target_os = "linux")]
+pub fn is_locked(file: &File) -> io::Result<bool> {
+    let mut lock = whole_file(libc::F_WRLCK);
+    // SAFETY: as in `try_lock`; the kernel writes its answer into `lock`.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) } {
+        0 => Ok(lock.l_type != libc::F_UNLCK as libc::c_short),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn whole_file(kind: libc::c_int) -> libc::flock {
+    libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    }
+}
+
+/// Takes the exclusive lock of `file` for as long as it is open. Gives whether it was free.
+///
+/// # Errors
+/// When the file system knows no locks.
+#[cfg(not(target_os = "linux"))]
+pub fn try_lock(file: &File) -> io::Result<bool> {
+    flock(file, libc::LOCK_EX)
+}
+
+/// Whether somebody holds the lock of `file`.
+///
+/// # Errors
+/// When the file system knows no locks.
+#[cfg(not(target_os = "linux"))]
+pub fn is_locked(file: &File) -> io::Result<bool> {
+    Ok(!flock(file, libc::LOCK_SH)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn flock(file: &File, kind: libc::c_int) -> io::Result<bool> {
+    // SAFETY: `flock` takes a descriptor, which `file` keeps open, and touches no memory of ours.
+    if unsafe { libc::flock(file.as_raw_fd(), kind | libc::LOCK_NB) } == 0 {
+        return Ok(true);
+    }
+    match io::Error::last_os_error() {
+        error if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        error => Err(error),
+    }
+}
+
+/// Reserves the first `bytes` bytes of `file` on its disk and extends it to them. File systems that cannot reserve
+/// only extend it.
+///
+/// # Errors
+/// `StorageFull`, `QuotaExceeded` and what else the kernel refuses.
+#[cfg(target_os = "linux")]
+pub fn reserve(file: &File, bytes: u64) -> io::Result<()> {
+    let Ok(len) = libc::off_t::try_from(bytes) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    loop {
+        // SAFETY: `fallocate` takes a descriptor, which `file` keeps open, and touches no memory of ours.
+        if unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, len) } == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EINTR) => {}
+            Some(libc::EOPNOTSUPP) => return file.set_len(bytes),
+            _ => return Err(error),
+        }
+    }
+}
+
+/// Extends `file` to `bytes` bytes; the caller writes them to have them reserved.
+///
+/// # Errors
+/// What the kernel refuses.
+#[cfg(not(target_os = "linux"))]
+pub fn reserve(file: &File, bytes: u64) -> io::Result<()> {
+    file.set_len(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+
+    use super::*;
+
+    #[test]
+    fn one_holder_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false);
+            options.open(dir.path().join("lock")).unwrap()
+        };
+        let (first, second) = (open(), open());
+        assert!(!is_locked(&second).unwrap());
+        assert!(try_lock(&first).unwrap());
+        assert!(!try_lock(&second).unwrap());
+        let reader = File::open(dir.path().join("lock")).unwrap();
+        assert!(is_locked(&reader).unwrap());
+        drop(first);
+        assert!(!is_locked(&reader).unwrap());
+        assert!(try_lock(&second).unwrap());
+    }
+
+    #[test]
+    fn reserving_extends_the_file() {
+        let file = tempfile::tempfile().unwrap();
+        reserve(&file, 12_345).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 12_345);
+    }
+}

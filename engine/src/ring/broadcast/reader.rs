@@ -1,0 +1,126 @@
+#![allow(unsafe_code)]
+
+use super::NoSlot;
+use super::layout::{Record, Shared, record_bytes, slot};
+use super::seat::Seat;
+use crate::ring::words::Scratch;
+use crate::sync::{Arc, Ordering};
+
+/// Reads every message in place; the writer waits for it. Leaves the gate when dropped.
+#[derive(Debug)]
+pub struct Reader {
+    seat: Seat,
+    admitted: bool,
+    /// Where the next record starts.
+    position: u64,
+    /// The ring's tail when last looked at.
+    tail: u64,
+    scratch: Scratch,
+}
+
+impl Reader {
+    pub(super) fn join(shared: &Arc<Shared>) -> Result<Reader, NoSlot> {
+        let seat = Seat::take(shared, slot::READER_WAITING)?;
+        Ok(Reader { seat, admitted: false, position: 0, tail: 0, scratch: Default::default() })
+    }
+
+    /// The next message, if there is one; the same until [`Reader::advance`].
+    #[inline]
+    pub fn peek(&mut self) -> Option<&[u8]> {
+        let len = self.next_len()?;
+        let at = self.seat.shared().index(self.position) + 1;
+        let (words, data_at) = self.seat.shared().words();
+        // SAFETY: the record lies between our released position and the tail. Its stores happen-before the tail was
+        // stored, which we loaded with acquire. The writer stores here again only after it has acquired a position
+        // of ours beyond the record, which takes `&mut self` and so ends the loan.
+        Some(unsafe { words.lend(data_at + at, len, &mut self.scratch) })
+    }
+
+    /// Steps over the next message, if there is one.
+    ///
+    /// Its room goes back to the writer with the next [`Reader::release`], when the reader finds the ring empty, or
+    /// when an eighth of the ring was consumed.
+    #[inline]
+    pub fn advance(&mut self) {
+        if let Some(len) = self.next_len() {
+            self.position += record_bytes(len) as u64;
+            self.seat.release_in_steps(self.position);
+        }
+    }
+
+    /// Gives the room of all messages advanced over back to the writer now.
+    #[inline]
+    pub fn release(&mut self) {
+        if self.admitted {
+            self.seat.release(self.position);
+        }
+    }
+
+    /// Hands up to `limit` messages to `on_message`, which takes each one by returning true, or stops before it by
+    /// returning false. Releases what was taken and gives its number.
+    #[inline]
+    pub fn poll(&mut self, limit: usize, mut on_message: impl FnMut(&[u8]) -> bool) -> usize {
+        let mut taken = 0;
+        while taken < limit {
+            match self.peek() {
+                Some(message) if on_message(message) => {}
+                _ => break,
+            }
+            self.advance();
+            taken += 1;
+        }
+        self.release();
+        taken
+    }
+
+    /// Bytes of records published and not consumed yet.
+    pub fn lag_bytes(&mut self) -> u64 {
+        if !self.is_admitted() {
+            return 0;
+        }
+        self.tail = self.seat.shared().tail().load(Ordering::Acquire);
+        self.tail.saturating_sub(self.position)
+    }
+
+    /// Whether the writer is gone and everything was consumed.
+    pub fn is_finished(&mut self) -> bool {
+        let closed = self.seat.shared().closed().load(Ordering::Acquire) != 0;
+        closed && self.next_len().is_none()
+    }
+
+    /// Length of the message at `position`, after stepping over padding.
+    #[inline]
+    fn next_len(&mut self) -> Option<usize> {
+        loop {
+            if self.position >= self.tail && !self.look_again() {
+                return None;
+            }
+            let shared = self.seat.shared();
+            match Record::decode(shared.data()[shared.index(self.position)].load(Ordering::Relaxed)) {
+                Record::Message { len } => return Some(len),
+                Record::Padding { bytes } => self.position += bytes as u64,
+            }
+        }
+    }
+
+    /// Looks at the shared tail; gives whether there is more.
+    fn look_again(&mut self) -> bool {
+        if !self.is_admitted() {
+            return false;
+        }
+        self.tail = self.seat.shared().tail().load(Ordering::Acquire);
+        let more = self.tail > self.position;
+        if !more {
+            self.seat.release(self.position);
+        }
+        more
+    }
+
+    fn is_admitted(&mut self) -> bool {
+        if !self.admitted && self.seat.state() == slot::READER {
+            self.admitted = true;
+            self.position = self.seat.admitted_at();
+        }
+        self.admitted
+    }
+}

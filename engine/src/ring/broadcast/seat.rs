@@ -1,0 +1,70 @@
+//! A reader's or guest's place at the gate: the slot that the writer watches.
+
+use super::NoSlot;
+use super::layout::{Shared, Slot, slot};
+use crate::sync::{Arc, Ordering};
+
+/// A slot, freed when dropped.
+#[derive(Debug)]
+pub(super) struct Seat {
+    shared: Arc<Shared>,
+    index: usize,
+    /// What the writer knows; meaningless before admission.
+    released: u64,
+}
+
+impl Seat {
+    /// Takes a free slot and asks to be admitted.
+    pub(super) fn take(shared: &Arc<Shared>, waiting: u64) -> Result<Seat, NoSlot> {
+        let free = shared.slots().position(|free| {
+            let taken = free.state.compare_exchange(slot::FREE, waiting, Ordering::AcqRel, Ordering::Relaxed);
+            taken.is_ok()
+        });
+        let index = free.ok_or(NoSlot { max_readers: shared.max_readers() })?;
+        shared.roster().fetch_add(1, Ordering::Release);
+        Ok(Seat { shared: Arc::clone(shared), index, released: 0 })
+    }
+
+    #[inline]
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    fn slot(&self) -> Slot<'_> {
+        self.shared.slot(self.index)
+    }
+
+    pub(super) fn state(&self) -> u64 {
+        self.slot().state.load(Ordering::Acquire)
+    }
+
+    /// Where the writer let us in. Only once it did.
+    pub(super) fn admitted_at(&mut self) -> u64 {
+        self.released = self.slot().position.load(Ordering::Relaxed);
+        self.released
+    }
+
+    /// Gives the room before `position` back to the writer.
+    #[inline]
+    pub(super) fn release(&mut self, position: u64) {
+        if position != self.released {
+            self.slot().position.store(position, Ordering::Release);
+            self.released = position;
+        }
+    }
+
+    /// The same, but only every eighth of the ring: the writer reads this cache line.
+    #[inline]
+    pub(super) fn release_in_steps(&mut self, position: u64) {
+        if position - self.released >= self.shared.capacity_bytes() as u64 / 8 {
+            self.release(position);
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        // The writer may be admitting or evicting just now. It does so by compare-and-swap, which fails after this.
+        self.slot().state.swap(slot::FREE, Ordering::AcqRel);
+    }
+}

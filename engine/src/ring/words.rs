@@ -1,0 +1,159 @@
+//! The memory under a broadcast ring: 64-bit words that one thread writes and others read.
+//!
+//! Every store is an atomic one of a whole word, so a reader that races with the writer sees old and new words, but
+//! the race is not undefined behaviour. Readers that the writer waits for look at the memory in place, as bytes.
+#![allow(unsafe_code)]
+
+use crate::sync::{AtomicU64, Ordering};
+
+pub(super) const WORD_BYTES: usize = size_of::<u64>();
+
+/// Copies `bytes` into as many of `words` as they fill; the last one is padded with zeros.
+#[inline]
+pub(super) fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
+    let (whole, rest) = bytes.as_chunks::<WORD_BYTES>();
+    let (whole_words, rest_words) = words.split_at(whole.len());
+    for (word, bytes) in whole_words.iter().zip(whole) {
+        word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
+    }
+    if !rest.is_empty() {
+        let mut last = [0; WORD_BYTES];
+        last[..rest.len()].copy_from_slice(rest);
+        rest_words[0].store(u64::from_ne_bytes(last), Ordering::Relaxed);
+    }
+}
+
+/// Copies `values` into the first of `words`.
+#[inline]
+pub(super) fn store_words(words: &[AtomicU64], values: &[u64]) {
+    for (word, value) in words[..values.len()].iter().zip(values) {
+        word.store(*value, Ordering::Relaxed);
+    }
+}
+
+/// Copies the first of `words` into `out`, as they are at the moment: they may change underneath.
+#[inline]
+pub(super) fn load_words(words: &[AtomicU64], out: &mut [u64]) {
+    for (out, word) in out.iter_mut().zip(words) {
+        *out = word.load(Ordering::Relaxed);
+    }
+}
+
+#[cfg(not(loom))]
+pub(super) use mapped::{Scratch, Words};
+
+#[cfg(not(loom))]
+mod mapped {
+    use std::ptr::NonNull;
+
+    use super::{AtomicU64, WORD_BYTES};
+    use crate::mem::{Region, RegionView};
+
+    /// Words of a mapping, kept mapped.
+    #[derive(Debug)]
+    pub(in crate::ring) struct Words {
+        base: NonNull<AtomicU64>,
+        len: usize,
+        _mapping: Mapping,
+    }
+
+    #[derive(Debug)]
+    #[expect(dead_code, reason = "held for their Drop")]
+    enum Mapping {
+        Region(Region),
+        View(RegionView),
+    }
+
+    // SAFETY: a `Words` is a shared slice of atomics and the owner of the mapping under it; both may be used and
+    // dropped by any thread.
+    unsafe impl Send for Words {}
+    // SAFETY: as above; through `&self` there is only `&[AtomicU64]` and `lend`, whose contract covers threads.
+    unsafe impl Sync for Words {}
+
+    /// Nothing here; loom's version copies into it.
+    #[derive(Debug, Default)]
+    pub(in crate::ring) struct Scratch;
+
+    impl Words {
+        /// The first `len` words of `region`.
+        pub(in crate::ring) fn of_region(region: Region, len: usize) -> Words {
+            let words = &region.atomics()[..len];
+            Words { base: NonNull::from(words).cast(), len: words.len(), _mapping: Mapping::Region(region) }
+        }
+
+        /// The first `len` words of `view`. They must not be stored to, and loaded only `Relaxed`: the pages are
+        /// read-only.
+        pub(in crate::ring) fn of_view(view: RegionView, len: usize) -> Words {
+            let words = &view.words()[..len];
+            Words { base: NonNull::from(words).cast(), len: words.len(), _mapping: Mapping::View(view) }
+        }
+
+        pub(in crate::ring) fn as_slice(&self) -> &[AtomicU64] {
+            // SAFETY: `base` and `len` are those of the mapping's own slice of atomics (or of words that are
+            // transparent atomics), and `_mapping` keeps it there as long as `self`.
+            unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.len) }
+        }
+
+        /// Lends `len` bytes from word `at` on, in place.
+        ///
+        /// # Safety
+        /// No word in range may be stored to while the slice lives, and the stores before must happen-before this.
+        #[inline]
+        pub(in crate::ring) unsafe fn lend<'a>(
+            &'a self,
+            at: usize,
+            len: usize,
+            _: &'a mut Scratch,
+        ) -> &'a [u8] {
+            assert!(at <= self.len && len <= (self.len - at) * WORD_BYTES, "outside the ring");
+            // SAFETY: in bounds by the assertion, initialised, and unchanging by the caller's promise.
+            unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(at).cast(), len) }
+        }
+    }
+}
+
+#[cfg(loom)]
+pub(super) use modelled::{Scratch, Words};
+
+/// The same under loom, which has to own its atomics.
+#[cfg(loom)]
+mod modelled {
+    use super::{AtomicU64, WORD_BYTES};
+    use crate::mem::{Region, RegionView};
+
+    #[derive(Debug)]
+    pub(in crate::ring) struct Words(Box<[AtomicU64]>);
+
+    #[derive(Debug, Default)]
+    pub(in crate::ring) struct Scratch(Vec<u8>);
+
+    impl Words {
+        pub(in crate::ring) fn of_region(region: Region, len: usize) -> Words {
+            Words(region.atomics()[..len].iter().map(|_| AtomicU64::new(0)).collect())
+        }
+
+        pub(in crate::ring) fn of_view(view: RegionView, len: usize) -> Words {
+            Words(view.words()[..len].iter().map(|word| AtomicU64::new(word.load())).collect())
+        }
+
+        pub(in crate::ring) fn as_slice(&self) -> &[AtomicU64] {
+            &self.0
+        }
+
+        /// # Safety
+        /// As for the real one, and loom checks it: a store that races with an unsynchronised load fails the model.
+        pub(in crate::ring) unsafe fn lend<'a>(
+            &'a self,
+            at: usize,
+            len: usize,
+            scratch: &'a mut Scratch,
+        ) -> &'a [u8] {
+            scratch.0.clear();
+            for word in &self.0[at..at + len.div_ceil(WORD_BYTES)] {
+                // SAFETY: the caller's promise.
+                scratch.0.extend(unsafe { word.unsync_load() }.to_ne_bytes());
+            }
+            &scratch.0[..len]
+        }
+    }
+}

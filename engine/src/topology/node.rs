@@ -1,0 +1,150 @@
+//! A process: its agents, laid out on threads.
+
+use crate::config::{Idle, Runtime};
+use crate::runtime::{
+    Agent, AgentError, Composite, IdleStrategy, Runner, RunnerConfig, RunnerHandle, RunnerReport, StopFlag,
+};
+use crate::time::Nanos;
+
+/// How a cold thread rests: what it does is never urgent.
+const COLD_REST: Nanos = Nanos::from_millis(1);
+
+/// The agents of a process, not running yet.
+#[derive(Default)]
+pub struct Node {
+    /// Agents of the data path, by the default thread they share.
+    hot: Vec<(&'static str, Box<dyn Agent>)>,
+    /// Agents that may block, each on a thread of its own.
+    cold: Vec<Box<dyn Agent>>,
+    /// What an operator should know: a driver not chosen, memory not locked.
+    notices: Vec<String>,
+}
+
+impl Node {
+    /// Adds an agent of the data path; `thread` names the thread it runs on unless the configuration says otherwise.
+    pub fn add_hot(&mut self, thread: &'static str, agent: impl Agent + 'static) {
+        self.hot.push((thread, Box::new(agent)));
+    }
+
+    /// Adds an agent that may block.
+    pub fn add_cold(&mut self, agent: impl Agent + 'static) {
+        self.cold.push(Box::new(agent));
+    }
+
+    /// Adds something that an operator should know.
+    pub fn notice(&mut self, text: impl Into<String>) {
+        let text = text.into();
+        if !self.notices.contains(&text) {
+            self.notices.push(text);
+        }
+    }
+
+    /// What an operator should know.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
+    }
+
+    /// Takes over the agents of `other`.
+    pub fn merge(&mut self, other: Node) {
+        self.hot.extend(other.hot);
+        self.cold.extend(other.cold);
+        for text in other.notices {
+            self.notice(text);
+        }
+    }
+
+    /// All agents of the data path as one, to be driven by hand.
+    pub fn into_composite(self, name: &str) -> Composite {
+        Composite::new(name, self.hot.into_iter().map(|(_, agent)| agent).chain(self.cold).collect())
+    }
+
+    /// Starts the threads. An agent that fails stops them all.
+    ///
+    /// # Errors
+    /// The system gives no more threads, or the layout names an agent that is not there.
+    pub fn launch(self, runtime: &Runtime, stop: &StopFlag) -> Result<Running, AgentError> {
+        let Node { mut hot, cold, .. } = self;
+        let mut runners = Vec::new();
+        for thread in &runtime.threads {
+            let mut agents = Vec::new();
+            for name in &thread.agents {
+                let Some(at) = hot.iter().position(|(_, agent)| agent.name() == name) else {
+                    return Err(unknown_agent(&thread.name, name, &hot));
+                };
+                agents.push(hot.remove(at).1);
+            }
+            let idle = strategy(thread.idle.unwrap_or(runtime.idle), runtime);
+            let config = runner(&thread.name, thread.core, idle, runtime);
+            runners.push(
+                Runner::spawn(together(&thread.name, agents), config, stop).map_err(AgentError::failed)?,
+            );
+        }
+        while let Some(&(name, _)) = hot.first() {
+            let agents: Vec<_> =
+                hot.extract_if(.., |(thread, _)| *thread == name).map(|(_, agent)| agent).collect();
+            let config = runner(name, None, strategy(runtime.idle, runtime), runtime);
+            runners.push(Runner::spawn(together(name, agents), config, stop).map_err(AgentError::failed)?);
+        }
+        let mut background = Vec::new();
+        for agent in cold {
+            let name = agent.name().to_owned();
+            let config = runner(&name, None, IdleStrategy::Sleep(COLD_REST), runtime);
+            background.push(Runner::spawn(agent, config, stop).map_err(AgentError::failed)?);
+        }
+        Ok(Running { runners, background })
+    }
+}
+
+/// A running process. Dropping it asks all threads to stop.
+pub struct Running {
+    runners: Vec<RunnerHandle>,
+    background: Vec<RunnerHandle>,
+}
+
+impl Running {
+    /// Whether every agent of the data path has ended.
+    pub fn is_finished(&self) -> bool {
+        self.runners.iter().all(RunnerHandle::is_finished)
+    }
+
+    /// Stops what still runs, waits for it, and gives each thread's report: the data path first, so that what is on
+    /// its way still finds the others.
+    pub fn stop(self) -> Vec<RunnerReport> {
+        let mut reports = Vec::new();
+        for group in [self.runners, self.background] {
+            group.iter().for_each(RunnerHandle::stop);
+            reports.extend(group.into_iter().map(RunnerHandle::join));
+        }
+        reports
+    }
+}
+
+fn together(name: &str, mut agents: Vec<Box<dyn Agent>>) -> Box<dyn Agent> {
+    match agents.len() {
+        1 => agents.swap_remove(0),
+        _ => Box::new(Composite::new(name, agents)),
+    }
+}
+
+fn runner(name: &str, core: Option<usize>, idle: IdleStrategy, runtime: &Runtime) -> RunnerConfig {
+    RunnerConfig { name: name.into(), core, idle, stall_threshold: runtime.stall_threshold, counters: None }
+}
+
+fn strategy(idle: Idle, runtime: &Runtime) -> IdleStrategy {
+    let Runtime { spins, yields, park_min, park_max, .. } = *runtime;
+    match idle {
+        Idle::Spin => IdleStrategy::BusySpin,
+        Idle::Yield => IdleStrategy::Yield,
+        Idle::Backoff => IdleStrategy::Backoff { spins, yields, park_min, park_max },
+        Idle::Sleep => IdleStrategy::Sleep(park_max),
+    }
+}
+
+fn unknown_agent(thread: &str, name: &str, hot: &[(&'static str, Box<dyn Agent>)]) -> AgentError {
+    let known: Vec<_> = hot.iter().map(|(_, agent)| agent.name()).collect();
+    AgentError::failed(format_args!(
+        "thread {thread:?} of [[runtime.thread]] names the agent {name:?}, which this process does not have or \
+         has given to another thread; left are: {}",
+        known.join(", ")
+    ))
+}

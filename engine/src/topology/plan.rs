@@ -1,0 +1,175 @@
+//! From the configuration's words to the core's settings.
+
+use std::net::Ipv4Addr;
+
+use crate::agents::intake::{FeedPlan, LinePlan};
+use crate::agents::publisher::OutLine;
+use crate::config::{self, Config, IoDriver, OnUnfillable, RewindLimits, SourceSession};
+use crate::downstream::{Pacing, SenderConfig};
+use crate::feed::{FeedConfig, Rollover, SessionRule, Start, Unfillable};
+use crate::io::{AnyDriver, DriverChoice, DriverConfig, open_best};
+use crate::mem::{Region, RegionSpec};
+use crate::rewind::{Bucket, Prefix, ServerConfig};
+use crate::ring::broadcast::{self, RingSpec, Subscriptions, Writer};
+use crate::runtime::AgentError;
+use seqcast_wire::{SeqNo, Session};
+
+use super::Node;
+
+/// Opens the driver that the configuration asks for; a notice goes to `node` when it is another one.
+///
+/// # Errors
+/// What the kernel refused.
+pub fn driver(config: &Config, node: &mut Node) -> Result<AnyDriver, AgentError> {
+    let io = &config.io;
+    let choice = match io.driver {
+        IoDriver::Auto => DriverChoice::Auto,
+        IoDriver::Uring => DriverChoice::Uring,
+        IoDriver::Udp => DriverChoice::Udp,
+    };
+    let sizes = DriverConfig {
+        max_datagram_bytes: io.max_datagram_bytes.max(config.send.datagram_bytes),
+        receive_buffers: io.receive_buffers,
+        send_slots: io.send_slots,
+        gso: io.gso,
+        gro: io.gro,
+    };
+    let (driver, notice) = open_best(choice, &sizes)?;
+    if let Some(notice) = notice {
+        node.notice(notice.to_string());
+    }
+    Ok(driver)
+}
+
+/// A ring of the configured size; what memory could not be had as asked for goes to `node` as a notice.
+pub(super) fn ring(
+    config: &Config,
+    node: &mut Node,
+    max_readers: usize,
+) -> Result<(Writer, Subscriptions), AgentError> {
+    let memory = &config.memory;
+    let spec = RingSpec { capacity_bytes: memory.ring_bytes, max_readers };
+    let region = Region::anonymous(&RegionSpec {
+        len_bytes: spec.region_bytes(),
+        huge_pages: memory.huge_pages,
+        lock: memory.lock,
+    })
+    .map_err(AgentError::failed)?;
+    for shortfall in region.shortfalls() {
+        node.notice(shortfall.to_string());
+    }
+    broadcast::create(spec, region).map_err(AgentError::failed)
+}
+
+/// The receive path's settings for `lines` lines and `servers` rewind servers.
+pub(super) fn feed(config: &Config, lines: usize, servers: usize) -> FeedConfig {
+    let receive = &config.receive;
+    FeedConfig {
+        lines,
+        rewind_servers: servers,
+        stash_bytes: receive.stash_bytes,
+        stash_messages: receive.stash_messages,
+        max_gap_messages: receive.max_gap_messages,
+        reorder_wait: receive.reorder_wait,
+        request_timeout: receive.request_timeout,
+        max_backoff: receive.max_backoff,
+        attempts: receive.attempts,
+        max_requests_in_flight: receive.max_requests_in_flight,
+        silence: receive.silence,
+        ..FeedConfig::default()
+    }
+}
+
+/// A source's feed as the sequencer receives it, from number `next` of session `known` on if there was one before.
+///
+/// The sequencer never leaves a hole in a source: what cannot be filled halts it, loudly, until it can.
+pub(super) fn source_feed(
+    config: &Config,
+    source: &config::Source,
+    known: Option<(Session, SeqNo)>,
+) -> FeedPlan {
+    let mut feed = feed(config, source.lines.len(), source.rewind_servers.len());
+    feed.rollover = Rollover::AfterEnd;
+    feed.on_unfillable = Unfillable::Halt;
+    feed.start = Start::At(known.map_or(SeqNo::FIRST, |(_, next)| next));
+    feed.session = match (source.session, known) {
+        (SourceSession::Only(session), _) | (SourceSession::Any, Some((session, _))) => {
+            SessionRule::Pinned(session)
+        }
+        (SourceSession::Any, None) => SessionRule::FirstSeen,
+    };
+    plan(config, feed, &source.lines, &source.rewind_servers)
+}
+
+/// The ordered feed as a subscriber receives it.
+pub(super) fn subscriber_feed(config: &Config, feed_section: &config::Feed) -> FeedPlan {
+    let mut feed = feed(config, feed_section.lines.len(), feed_section.rewind_servers.len());
+    feed.session = SessionRule::Pinned(feed_section.session);
+    feed.start = match config.subscriber.start {
+        config::Start::First => Start::At(SeqNo::FIRST),
+        config::Start::Live => Start::FirstSeen,
+        config::Start::Snapshot => Start::Snapshot,
+    };
+    feed.on_unfillable = match config.subscriber.on_unfillable {
+        OnUnfillable::Stop => Unfillable::Halt,
+        OnUnfillable::Snapshot | OnUnfillable::Skip => Unfillable::Skip,
+    };
+    plan(config, feed, &feed_section.lines, &feed_section.rewind_servers)
+}
+
+fn plan(
+    config: &Config,
+    feed: FeedConfig,
+    lines: &[config::Line],
+    servers: &[std::net::SocketAddrV4],
+) -> FeedPlan {
+    FeedPlan {
+        feed,
+        lines: lines
+            .iter()
+            .map(|line| LinePlan { group: line.group, interface: line.interface, source: line.source })
+            .collect(),
+        rewind_servers: servers.to_vec(),
+        request_from: Ipv4Addr::UNSPECIFIED,
+        receive_buffer_bytes: config.io.receive_buffer_bytes,
+    }
+}
+
+/// The lines to send on.
+pub(super) fn out_lines(config: &Config, lines: &[config::Line]) -> Vec<OutLine> {
+    let ttl = config.send.multicast_ttl;
+    lines.iter().map(|line| OutLine { group: line.group, interface: line.interface, ttl }).collect()
+}
+
+/// The send path's settings.
+pub(super) fn sender(config: &Config) -> SenderConfig {
+    let send = &config.send;
+    SenderConfig {
+        max_datagram_bytes: send.datagram_bytes,
+        heartbeat: send.heartbeat,
+        first_heartbeat: send.first_heartbeat,
+        pacing: send.pace.bytes_per_s().map(|bytes_per_s| Pacing { bytes_per_s, burst: send.burst }),
+        linger: send.end_of_session,
+    }
+}
+
+/// The rewind server's settings.
+pub(super) fn rewind_server(
+    config: &Config,
+    session: Session,
+    allow: &[Prefix],
+    limits: &RewindLimits,
+) -> ServerConfig {
+    let bucket = |datagrams_per_s: u32, rate: config::Rate| Bucket {
+        datagrams_per_s: datagrams_per_s.into(),
+        bytes_per_s: rate.bytes_per_s().unwrap_or(u64::MAX),
+        burst: limits.burst,
+    };
+    ServerConfig {
+        max_datagram_bytes: config.send.datagram_bytes,
+        per_source: bucket(limits.client_datagrams_per_s, limits.client_rate),
+        total: bucket(limits.total_datagrams_per_s, limits.total_rate),
+        max_sources: limits.max_clients,
+        ..ServerConfig::new(session, allow.to_vec())
+    }
+}
