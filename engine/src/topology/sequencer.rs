@@ -211,7 +211,7 @@ impl Assembly<'_> {
     }
 }
 
-fn open_journal(config: &Config, session: Session) -> Result<Opened<FileStore>, AgentError> {
+fn open_journal(config: &Config, session: Session) -> Result<Opened, AgentError> {
     let section = config.journal().map_err(AgentError::failed)?;
     let store = FileStore::open(&section.dir).map_err(AgentError::failed)?;
     let opened = Journal::open(
