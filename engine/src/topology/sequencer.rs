@@ -12,14 +12,14 @@ use crate::agents::rewind::Rewind;
 use crate::agents::snapshot::SnapshotServer;
 use crate::agents::trace::Trace;
 use crate::book::{Books, BooksConfig};
-use crate::config::{self, Config, Durability};
+use crate::config::{self, Config, Durability, SourceSession};
 use crate::downstream::Sender;
 use crate::io::Driver;
 use crate::io::store::FileStore;
 use crate::journal::{self, Journal, JournalConfig, JournalReader, Opened, Published, Recovered};
 use crate::ring::broadcast::Reader;
 use crate::runtime::{AgentError, wall_ns};
-use crate::sequencer::{self, CommitGate, Member, Members, NodeId, Sequencer};
+use crate::sequencer::{self, CommitGate, Member, Members, NodeId, Sequencer, SourceId};
 use crate::stat::Counters;
 use crate::sync::{Flag, Watermark};
 
@@ -130,8 +130,17 @@ impl Assembly<'_> {
         trace: Option<SequencerTrace>,
     ) -> Result<Reader, AgentError> {
         let Assembly { config, section, recovered, .. } = self;
-        let sequencer = Sequencer::new(recovered.chain.clone(), gate(section, recovered, epoch)?)
+        let mut sequencer = Sequencer::new(recovered.chain.clone(), gate(section, recovered, epoch)?)
             .map_err(AgentError::failed)?;
+        for (at, source) in section.sources.iter().enumerate() {
+            let state = recovered.chain.sources()[at];
+            if let SourceSession::Only(session) = source.session
+                && session != state.session
+            {
+                // The operator names another session: whatever came of the one before is all that will.
+                sequencer.on_source_end(SourceId(at as u16), state.session, state.next);
+            }
+        }
         let sources = (0..).zip(&section.sources);
         let sources = sources.map(|(at, source)| source_plan(config, recovered, at, source)).collect();
         let names = section.sources.iter().map(|source| source.name.as_str());
@@ -265,7 +274,11 @@ fn gate(section: &config::Sequencer, recovered: &Recovered, epoch: u64) -> Resul
 
 fn source_plan(config: &Config, recovered: &Recovered, at: usize, source: &config::Source) -> SourcePlan {
     let state = recovered.chain.sources()[at];
-    let known = (state.session != Session::BLANK).then_some((state.session, state.next));
+    let is_ours = match source.session {
+        SourceSession::Any => state.session != Session::BLANK,
+        SourceSession::Only(session) => state.session == session,
+    };
+    let known = is_ours.then_some((state.session, state.next));
     SourcePlan {
         feed: plan::source_feed(config, source, known),
         acknowledge_to: source.rewind_servers.first().copied().filter(|_| source.acknowledge),

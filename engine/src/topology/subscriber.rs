@@ -63,7 +63,7 @@ pub fn subscriber_on<D: Driver + Send + 'static, A: Application + 'static>(
         SlowConsumer::Skip => Input::Skip(readers.tap()),
     };
     let SubscriberParts { books: books_config, application, instance, trace, any_session } = parts;
-    let books = Books::new(books_config.clone()).map_err(AgentError::failed)?;
+    let books = Books::new(books_config).map_err(AgentError::failed)?;
     let meter = |agent| Meter::new(counters, agent, instance);
     let mut feed_plan = plan::subscriber_feed(config, feed);
     if any_session {

@@ -120,7 +120,7 @@ pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<Verdict> {
         }
     }
     let mut last_looks = 0;
-    process::run(node, &config, &stop, || {
+    process::run(node, &config, &counters, &stop, || {
         let ended = watch.outlets.iter().any(|outlet| outlet.failure().is_some());
         last_looks += u32::from(played.load(Ordering::Acquire));
         if ended || last_looks >= LAST_LOOKS {

@@ -139,7 +139,7 @@ impl Stage {
     /// Starts everybody but the late joiner.
     pub(super) fn launch(&mut self, stop: &StopFlag) -> anyhow::Result<Running> {
         let node = self.node.take().context("launched twice")?;
-        Ok(node.launch(&self.config.runtime, stop)?)
+        Ok(node.launch(&self.config.runtime, &self.counters, stop)?)
     }
 
     /// Starts the late joiner: its data path beside the first subscriber's, its cold agent on a thread of its own.
@@ -152,7 +152,7 @@ impl Stage {
         self.late = Some(replica.left());
         node.merge(topology::subscriber_on(driver, &config, parts(replica, "late", None), &self.counters)?);
         self.seat.take(node.take_hot("late"));
-        Ok(node.launch(&config.runtime, stop)?)
+        Ok(node.launch(&config.runtime, &self.counters, stop)?)
     }
 }
 
