@@ -51,10 +51,10 @@ pub fn sequencer(
     Ok(node)
 }
 
-/// As [`sequencer`], receiving its sources on a driver of the caller's choice.
+/// As [`sequencer()`], receiving its sources on a driver of the caller's choice.
 ///
 /// # Errors
-/// As [`sequencer`].
+/// As [`sequencer()`].
 pub fn sequencer_on<D: Driver + Send + 'static>(
     ingress_driver: D,
     config: &Config,

@@ -44,10 +44,10 @@ pub fn subscriber<A: Application + 'static>(
     Ok(node)
 }
 
-/// As [`subscriber`], on a driver of the caller's choice: a capture, or one that injects faults.
+/// As [`subscriber()`], on a driver of the caller's choice: a capture, or one that injects faults.
 ///
 /// # Errors
-/// As [`subscriber`].
+/// As [`subscriber()`].
 pub fn subscriber_on<D: Driver + Send + 'static, A: Application + 'static>(
     driver: D,
     config: &Config,
