@@ -168,6 +168,35 @@ fn an_evicted_guest_never_sees_what_overwrote_its_messages() {
 }
 
 #[test]
+fn what_a_reader_looked_at_before_it_left_was_not_overwritten_then() {
+    model(3, || {
+        let (mut writer, subscriptions) = ring(1);
+        let mut reader = subscriptions.reader().unwrap();
+        writer.try_publish(&message(1)).unwrap();
+        writer.try_publish(&message(2)).unwrap();
+        let thread = thread::spawn(move || assert_eq!(reader.peek().map(number), Some(1)));
+        publish(&mut writer, &message(3));
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn who_joined_sees_every_message_claimed_from_then_on() {
+    model(3, || {
+        let (mut writer, subscriptions) = ring(1);
+        let thread = thread::spawn(move || subscriptions.reader().unwrap());
+        thread::yield_now();
+        writer.try_publish(&message(1)).unwrap();
+        let mut reader = thread.join().unwrap();
+        writer.try_publish(&message(2)).unwrap();
+        let first = reader.peek().map(number).unwrap();
+        for expected in first..=2 {
+            assert_eq!(take(&mut reader, number), expected);
+        }
+    });
+}
+
+#[test]
 fn a_reader_that_joins_late_sees_a_whole_tail_and_one_that_leaves_is_not_waited_for() {
     model(3, || {
         let (mut writer, subscriptions) = ring(1);
@@ -231,6 +260,19 @@ fn values_arrive_once_and_in_order_and_the_rest_is_dropped() {
 }
 
 #[test]
+fn who_sees_the_sender_gone_sees_the_last_value() {
+    model(3, || {
+        let (mut sender, mut receiver) = spsc::channel(1);
+        let thread = thread::spawn(move || sender.try_send(1).unwrap());
+        thread::yield_now();
+        if receiver.is_abandoned() {
+            assert_eq!(receiver.try_receive(), Some(1));
+        }
+        thread.join().unwrap();
+    });
+}
+
+#[test]
 fn who_sees_a_watermark_sees_what_it_stands_for() {
     model(3, || {
         let (mut sender, mut receiver) = spsc::channel(1);
@@ -240,6 +282,7 @@ fn who_sees_a_watermark_sees_what_it_stands_for() {
             sender.try_send(()).unwrap();
             watermark.advance(SeqNo::FIRST.next());
         });
+        thread::yield_now();
         if reader.load() > SeqNo::FIRST {
             assert!(receiver.try_receive().is_some());
         }

@@ -5,9 +5,14 @@
 
 mod book;
 mod config;
+mod demo;
 mod generate;
 mod journal;
+mod process;
+mod publish;
+mod sequence;
 mod stats;
+mod subscribe;
 
 use std::process::ExitCode;
 
@@ -34,6 +39,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// The whole path in one process, with faults injected, and a verdict
+    #[command(after_help = EXIT_CODES)]
+    Demo(demo::Args),
     /// Make a realistic ITCH 5.0 trading day from a seed
     #[command(after_help = EXIT_CODES)]
     Gen(generate::Args),
@@ -43,6 +51,15 @@ enum Command {
     /// Build order books from a file and show them
     #[command(after_help = EXIT_CODES)]
     Book(book::Args),
+    /// Publish a feed from a file, a capture or the generator
+    #[command(after_help = EXIT_CODES)]
+    Publish(publish::Args),
+    /// Put the feeds of publishers into one order and publish that
+    #[command(after_help = EXIT_CODES)]
+    Sequence(sequence::Args),
+    /// Receive a feed, keep its order books, and show or record it
+    #[command(after_help = EXIT_CODES)]
+    Subscribe(subscribe::Args),
     /// Check, print, follow or export a journal
     #[command(after_help = EXIT_CODES)]
     Journal(journal::Args),
@@ -82,9 +99,13 @@ pub fn main() -> ExitCode {
     };
     let output = Output { json: cli.json };
     let ended = match cli.command {
+        Command::Demo(args) => demo::run(&args, output),
         Command::Gen(args) => generate::run(&args, output),
         Command::Stats(args) => stats::run(&args, output),
         Command::Book(args) => book::run(&args, output),
+        Command::Publish(args) => publish::run(&args, output),
+        Command::Sequence(args) => sequence::run(&args, output),
+        Command::Subscribe(args) => subscribe::run(&args, output),
         Command::Journal(args) => journal::run(&args, output),
         Command::Config(args) => config::run(&args, output),
     };

@@ -7,3 +7,4 @@ mod output;
 mod pcapng;
 pub mod script;
 pub mod view;
+pub mod wiring;

@@ -9,6 +9,7 @@ use seqcast_wire::mold;
 
 use crate::feed::{FeedConfig, Item, LineId, Receiver, Sink};
 use crate::io::{Bind, Destination, Driver, EndpointId, EndpointSpec};
+use crate::ring::broadcast::Writer;
 use crate::runtime::AgentError;
 use crate::time::Nanos;
 
@@ -60,6 +61,15 @@ struct Feed {
 pub trait FeedsSink {
     /// `item` is next in the order of feed number `feed`. `false`: no room now, offer it again.
     fn on_item(&mut self, feed: usize, item: Item<'_>) -> bool;
+
+    /// Whether there is room for what a duty cycle may bring. Without, datagrams stay in the driver: better there, where
+    /// the kernel counts what it has to drop, than dropped here.
+    fn has_room(&mut self) -> bool;
+}
+
+/// Whether a ring has room, with a quarter of it left for what the feeds still hold.
+pub(super) fn has_room(ring: &Writer) -> bool {
+    ring.slowest_lag_bytes() < ring.capacity_bytes() / 4 * 3
 }
 
 /// One feed's view of a [`FeedsSink`].
@@ -82,6 +92,7 @@ pub struct Intake<D> {
     feeds: Vec<Feed>,
     strangers: u64,
     busy: u64,
+    held_back: u64,
 }
 
 impl<D: Driver> Intake<D> {
@@ -104,7 +115,7 @@ impl<D: Driver> Intake<D> {
             let receiver = Receiver::new(&plan.feed).map_err(AgentError::failed)?;
             feeds.push(Feed { receiver, rewind_servers: plan.rewind_servers.clone(), requests });
         }
-        Ok(Intake { driver, routes, feeds, strangers: 0, busy: 0 })
+        Ok(Intake { driver, routes, feeds, strangers: 0, busy: 0, held_back: 0 })
     }
 
     /// One duty cycle: receive, time, request. Gives the number of datagrams handled.
@@ -112,8 +123,10 @@ impl<D: Driver> Intake<D> {
     /// # Errors
     /// When the driver cannot go on.
     pub fn do_work<S: FeedsSink>(&mut self, now: Nanos, sink: &mut S) -> Result<usize, AgentError> {
-        let Intake { driver, routes, feeds, strangers, busy } = self;
-        let mut work = driver.poll_rx(now, RECEIVE_LIMIT, |received| {
+        let Intake { driver, routes, feeds, strangers, busy, held_back } = self;
+        let limit = if sink.has_room() { RECEIVE_LIMIT } else { 0 };
+        *held_back += u64::from(limit == 0);
+        let mut work = driver.poll_rx(now, limit, |received| {
             let Some(&route) = routes.get(usize::from(received.endpoint.0)) else { return };
             let (Route::Line { feed, .. } | Route::Replies { feed }) = route;
             let target = &mut feeds[feed];
@@ -173,6 +186,11 @@ impl<D: Driver> Intake<D> {
     /// Replies that came from no rewind server of ours: dropped.
     pub fn strangers(&self) -> u64 {
         self.strangers
+    }
+
+    /// Duty cycles that received nothing because there was no room for it.
+    pub fn held_back(&self) -> u64 {
+        self.held_back
     }
 
     /// Datagrams not sent because the driver had no room.

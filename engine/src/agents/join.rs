@@ -130,7 +130,7 @@ impl Joiner {
     }
 
     fn begin(&mut self, now: Nanos) -> Result<(), AgentError> {
-        let books = Books::new(self.books.clone()).map_err(AgentError::failed)?;
+        let books = Books::new(self.books).map_err(AgentError::failed)?;
         match Stream::connect(self.server) {
             Ok(stream) => {
                 let session = Session::BLANK;
@@ -224,7 +224,7 @@ impl Agent for Joiner {
                 books.live_orders()
             );
             if let Some(mut link) = link {
-                link.log_out();
+                link.log_out(now);
             }
             self.backoff = BACKOFF.0;
             self.handover.bring(Snapshot { session, next, books });

@@ -6,7 +6,7 @@
 use seqcast_wire::SeqNo;
 
 use super::event;
-use super::intake::{FeedPlan, FeedsSink, Intake};
+use super::intake::{FeedPlan, FeedsSink, Intake, has_room};
 use super::join::Handover;
 use super::meter::Meter;
 use super::trace::{Stage, Trace};
@@ -44,6 +44,10 @@ struct Out {
 }
 
 impl FeedsSink for Out {
+    fn has_room(&mut self) -> bool {
+        has_room(&self.ring)
+    }
+
     fn on_item(&mut self, _feed: usize, item: Item<'_>) -> bool {
         let len = event::encoded_bytes(&item);
         let Ok(mut claim) = self.ring.try_claim(len) else {
@@ -140,6 +144,7 @@ impl<D: Driver> Subscriber<D> {
         self.meter.set("ring_refusals_total", self.out.refusals);
         self.meter.set("evicted_readers_total", self.out.evicted);
         self.meter.set("stranger_datagrams_total", self.intake.strangers());
+        self.meter.set("held_back_cycles_total", self.intake.held_back());
         self.meter.set("busy_datagrams_total", self.intake.busy());
         self.meter.driver(&self.intake.driver().counters());
     }

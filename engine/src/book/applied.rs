@@ -57,7 +57,7 @@ pub enum Anomaly {
     Excess,
     /// The message's stock locate is not that of its order. Applied to the order's book.
     WrongLocate,
-    /// The message's symbol is not the one that the directory gives its stock locate. Applied by locate.
+    /// The order's symbol is not the one that its stock locate is known by. Applied by locate.
     WrongSymbol,
     /// No room within the configured bounds. Refused.
     OverLimit,
@@ -129,6 +129,11 @@ impl Applied {
             trade: None,
             anomaly: None,
         }
+    }
+
+    /// Takes back what was said of the book: the message named no shares.
+    pub(super) fn unchanged(&mut self) {
+        *self = Applied { trade: self.trade, anomaly: self.anomaly, ..Applied::none(self.locate) };
     }
 
     pub(super) const fn status(locate: u16) -> Applied {

@@ -63,7 +63,7 @@ impl BooksConfig {
 pub(super) struct BookNode {
     /// By [`Side`](super::Side).
     pub(super) ladders: [Ladder; 2],
-    /// The directory's symbol, or, as long as there is none, that of the first order.
+    /// The directory's symbol, or, as long as there is none, that of the latest order.
     pub(super) stock: Option<Stock>,
     pub(super) touch: Touch,
 }
@@ -153,8 +153,8 @@ impl Books {
         self.levels.live()
     }
 
-    /// The stock locate of `stock` (eight bytes, padded with spaces): by the directory or, without one, by the first
-    /// order that named it. Walks over all symbols: keep the answer.
+    /// The stock locate of `stock` (eight bytes, padded with spaces): by the directory or, without one, by its
+    /// latest order that named it. Walks over all symbols: keep the answer.
     pub fn locate_of(&self, stock: &[u8; 8]) -> Option<u16> {
         let found = self.books.iter().position(|book| book.stock == Some(seqcast_wire::Alpha(*stock)))?;
         u16::try_from(found).ok()

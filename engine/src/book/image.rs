@@ -134,8 +134,9 @@ fn rung(books: &Books, locate: u32, side: Side, at: usize) -> Cursor {
     let Some(book) = books.books.get(locate as usize) else {
         return Cursor::End;
     };
-    let rungs = books.ladders.rungs(book.ladders[side as usize]);
-    match (rungs.iter().rev().nth(at), side) {
+    let ladder = &book.ladders[side as usize];
+    let place = ladder.len().checked_sub(at + 1);
+    match (place.map(|place| books.ladders.at(ladder, place)), side) {
         (Some(rung), _) => Cursor::Order(books.levels[rung.level()].head, locate, side, at),
         (None, Side::Bid) => Cursor::Rung(locate, Side::Ask, 0),
         (None, Side::Ask) => Cursor::Rung(locate + 1, Side::Bid, 0),

@@ -1,9 +1,10 @@
 //! The levels of each side in price order.
 //!
-//! A ladder is a sorted run of entries, the best price **last**: nearly all activity is near the touch, so that a search
-//! from the end ends soon and an insertion moves little. Runs live in one arena, in blocks of 8 entries (one cache
-//! line) times a power of two; a run that outgrows its block moves to the next size, one that needs less than a
-//! quarter moves back. So nothing is allocated after the start, and memory is bounded by the levels there are.
+//! The best rung of a side stands in the book itself, the others in a sorted run, the better **last**: nearly all
+//! activity is near the touch, so that a search from the end ends soon and an insertion moves little. Runs live in one
+//! arena, in blocks of 8 rungs (one cache line) times a power of two; a run that outgrows its block moves to the next
+//! size, one that needs less than a quarter moves back. So nothing is allocated after the start, and memory is bounded
+//! by the levels there are.
 
 use std::collections::TryReserveError;
 
@@ -52,23 +53,32 @@ impl Rung {
     }
 }
 
-/// One side's run. The default has no block.
+/// One side: its best rung, which most messages ask for, and the run of the others.
 #[derive(Clone, Copy)]
 pub(super) struct Ladder {
-    start: u32,
+    best: Rung,
+    /// Rungs, the best included.
     len: u32,
+    /// The block of the others; [`NONE`] until there are any.
+    start: u32,
     class: u8,
 }
 
 impl Ladder {
-    pub(super) const EMPTY: Ladder = Ladder { start: NONE, len: 0, class: 0 };
+    pub(super) const EMPTY: Ladder = Ladder { best: Rung::new(0, NONE), len: 0, start: NONE, class: 0 };
 
     #[inline]
-    pub(super) fn len(self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.len as usize
     }
 
-    const fn capacity(self) -> usize {
+    /// The best rung; on an empty side one whose level is [`NONE`].
+    #[inline]
+    pub(super) fn best(&self) -> Rung {
+        self.best
+    }
+
+    const fn capacity(&self) -> usize {
         if self.start == NONE { 0 } else { LINE_ENTRIES << self.class }
     }
 }
@@ -104,64 +114,84 @@ impl Ladders {
         self.free = [NONE; CLASSES];
     }
 
-    /// The rungs, best last.
+    /// The rungs but the best, best last.
     #[inline]
-    pub(super) fn rungs(&self, ladder: Ladder) -> &[Rung] {
-        if ladder.len == 0 {
-            return &[];
+    pub(super) fn others(&self, ladder: &Ladder) -> &[Rung] {
+        &self.rungs[ladder.start as usize..][..ladder.len().saturating_sub(1)]
+    }
+
+    /// The rung at `place`, counted from the worst.
+    #[inline]
+    pub(super) fn at(&self, ladder: &Ladder, place: usize) -> Rung {
+        if place + 1 == ladder.len() { ladder.best } else { self.others(ladder)[place] }
+    }
+
+    #[inline]
+    pub(super) fn prefetch(&self, ladder: &Ladder) {
+        prefetch(&self.rungs, (ladder.start + ladder.len).saturating_sub(2) as usize);
+    }
+
+    /// Where `key` is, or where it would be inserted; places count from the worst.
+    #[inline]
+    pub(super) fn find(&self, ladder: &Ladder, key: u32) -> Result<usize, usize> {
+        let best = ladder.best.key();
+        if ladder.len == 0 || key > best {
+            return Err(ladder.len());
         }
-        &self.rungs[ladder.start as usize..][..ladder.len as usize]
-    }
-
-    /// The best rung.
-    #[inline]
-    pub(super) fn best(&self, ladder: Ladder) -> Option<Rung> {
-        if ladder.len == 0 { None } else { self.rungs.get((ladder.start + ladder.len - 1) as usize).copied() }
-    }
-
-    #[inline]
-    pub(super) fn prefetch_best(&self, ladder: Ladder) {
-        prefetch(&self.rungs, ladder.start.wrapping_add(ladder.len).wrapping_sub(1) as usize);
-    }
-
-    /// Where `key` is, or where it would be inserted.
-    #[inline]
-    pub(super) fn find(&self, ladder: Ladder, key: u32) -> Result<usize, usize> {
-        let rungs = self.rungs(ladder);
-        let mut at = rungs.len();
-        let near = at.saturating_sub(LINE_ENTRIES);
-        while at > near {
-            let found = rungs[at - 1].key();
-            if found <= key {
-                return if found == key { Ok(at - 1) } else { Err(at) };
-            }
-            at -= 1;
+        if key == best {
+            return Ok(ladder.len() - 1);
         }
-        rungs[..near].binary_search_by_key(&key, |rung| rung.key())
+        let others = self.others(ladder);
+        let Some((far, near)) = others.split_last_chunk::<LINE_ENTRIES>() else {
+            return found(others, others.iter().map(|rung| usize::from(rung.key() < key)).sum(), key);
+        };
+        // Counting all of a line is cheaper than guessing where to stop.
+        let below: usize = near.iter().map(|rung| usize::from(rung.key() < key)).sum();
+        if below > 0 || near[0].key() == key {
+            return found(others, far.len() + below, key);
+        }
+        far.binary_search_by_key(&key, |rung| rung.key())
     }
 
     /// Inserts at a place that [`Ladders::find`] gave.
     #[inline]
-    pub(super) fn insert(&mut self, ladder: &mut Ladder, at: usize, rung: Rung) -> Result<(), Full> {
-        if ladder.len() == ladder.capacity() {
+    pub(super) fn insert(&mut self, ladder: &mut Ladder, place: usize, rung: Rung) -> Result<(), Full> {
+        if ladder.len == 0 {
+            ladder.best = rung;
+            ladder.len = 1;
+            return Ok(());
+        }
+        if ladder.len() == MAX_LEVELS_PER_SIDE {
+            return Err(Full);
+        }
+        let others = ladder.len() - 1;
+        if others == ladder.capacity() {
             self.grow(ladder)?;
         }
-        let start = ladder.start as usize;
+        let run = &mut self.rungs[ladder.start as usize..][..others + 1];
+        if place > others {
+            run[others] = ladder.best;
+            ladder.best = rung;
+        } else {
+            run.copy_within(place..others, place + 1);
+            run[place] = rung;
+        }
         ladder.len += 1;
-        let run = &mut self.rungs[start..start + ladder.len as usize];
-        run.copy_within(at..run.len() - 1, at + 1);
-        run[at] = rung;
         Ok(())
     }
 
-    /// Removes the rung at `at`.
+    /// Removes the rung at `place`.
     #[inline]
-    pub(super) fn remove(&mut self, ladder: &mut Ladder, at: usize) {
-        let start = ladder.start as usize;
-        let run = &mut self.rungs[start..start + ladder.len as usize];
-        run.copy_within(at + 1.., at);
+    pub(super) fn remove(&mut self, ladder: &mut Ladder, place: usize) {
         ladder.len -= 1;
-        if ladder.class > 0 && ladder.len() < ladder.capacity() / 4 {
+        let others = ladder.len();
+        let run = &mut self.rungs[ladder.start as usize..][..others];
+        if place < others {
+            run.copy_within(place + 1.., place);
+        } else {
+            ladder.best = run.last().copied().unwrap_or(Ladder::EMPTY.best);
+        }
+        if ladder.class > 0 && others < ladder.capacity() / 4 {
             self.shrink(ladder);
         }
     }
@@ -172,9 +202,6 @@ impl Ladders {
             ladder.start = self.take(0)?;
             ladder.class = 0;
             return Ok(());
-        }
-        if usize::from(ladder.class) + 1 == CLASSES {
-            return Err(Full);
         }
         let block = self.take(ladder.class + 1)?;
         self.relocate(ladder, block, ladder.class + 1);
@@ -191,7 +218,8 @@ impl Ladders {
 
     fn relocate(&mut self, ladder: &mut Ladder, block: u32, class: u8) {
         let from = ladder.start as usize;
-        self.rungs.copy_within(from..from + ladder.len(), block as usize);
+        let others = ladder.len().saturating_sub(1);
+        self.rungs.copy_within(from..from + others, block as usize);
         self.give_back(ladder.start, ladder.class);
         ladder.start = block;
         ladder.class = class;
@@ -216,4 +244,9 @@ impl Ladders {
         self.rungs[block as usize] = Rung::new(0, self.free[usize::from(class)]);
         self.free[usize::from(class)] = block;
     }
+}
+
+#[inline]
+fn found(rungs: &[Rung], place: usize, key: u32) -> Result<usize, usize> {
+    if rungs.get(place).is_some_and(|rung| rung.key() == key) { Ok(place) } else { Err(place) }
 }

@@ -17,10 +17,12 @@
 //! [`Books::apply_all`] asks for these lines a few messages ahead. An [`ImageEncoder`] writes the whole state as ITCH
 //! messages, and [`Books::digest`] sums it up in 64 bits, whatever the history that led there.
 
+mod ahead;
 mod applied;
 mod apply;
 mod books;
 mod digest;
+mod edit;
 mod image;
 mod index;
 mod ladder;

@@ -4,7 +4,7 @@ use seqcast_wire::Price4;
 use seqcast_wire::itch::{Mpid, OperationalHalt, RegSho, Stock, StockDirectory, TradingAction};
 
 use super::books::{BookNode, Touch};
-use super::ladder::Rung;
+use super::ladder::Ladder;
 use super::node::{LevelNode, OrderNode};
 use super::slab::NONE;
 use super::symbol::Symbol;
@@ -35,7 +35,7 @@ impl<'a> Book<'a> {
         self.locate
     }
 
-    /// Symbol: the directory's or, without one, that of the first order.
+    /// Symbol: the directory's or, without one, that of the latest order.
     pub fn stock(self) -> Option<Stock> {
         self.node()?.stock
     }
@@ -77,8 +77,8 @@ impl<'a> Book<'a> {
 
     /// The levels of a side, best first.
     pub fn levels(self, side: Side) -> Levels<'a> {
-        let rungs = self.node().map_or(&[][..], |node| self.books.ladders.rungs(node.ladders[side as usize]));
-        Levels { books: self.books, rungs: rungs.iter().rev() }
+        let ladder = self.node().map_or(&Ladder::EMPTY, |node| &node.ladders[side as usize]);
+        Levels { books: self.books, ladder, left: ladder.len() }
     }
 
     /// The highest buy level.
@@ -106,30 +106,28 @@ impl<'a> Book<'a> {
 #[derive(Clone)]
 pub struct Levels<'a> {
     books: &'a Books,
-    rungs: std::iter::Rev<std::slice::Iter<'a, Rung>>,
-}
-
-impl<'a> Levels<'a> {
-    fn level(&self, rung: &Rung) -> Level<'a> {
-        Level { books: self.books, node: &self.books.levels[rung.level()] }
-    }
+    ladder: &'a Ladder,
+    /// Rungs not seen yet: the next is one less.
+    left: usize,
 }
 
 impl<'a> Iterator for Levels<'a> {
     type Item = Level<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Level<'a>> {
-        let rung = self.rungs.next()?;
-        Some(self.level(rung))
+        self.left = self.left.checked_sub(1)?;
+        let rung = self.books.ladders.at(self.ladder, self.left);
+        Some(Level { books: self.books, node: &self.books.levels[rung.level()] })
     }
 
     fn nth(&mut self, n: usize) -> Option<Level<'a>> {
-        let rung = self.rungs.nth(n)?;
-        Some(self.level(rung))
+        self.left = self.left.saturating_sub(n);
+        self.next()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.rungs.size_hint()
+        (self.left, Some(self.left))
     }
 }
 

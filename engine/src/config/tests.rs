@@ -341,6 +341,10 @@ const WHO_AND_WHERE: &[Misfit] = &[
     (&["journal.segment_bytes=1234567"], "journal.segment_bytes", "multiple of 4KiB"),
     (&["journal.retain_bytes=100MiB"], "journal.retain_bytes", "less than two segments"),
     (&["publisher.retain_bytes=0"], "publisher.retain_bytes", "at least 1"),
+    (&["publisher.window_messages=0"], "publisher.window_messages", "nothing could be sent"),
+    (&["publisher.allow=[]"], "publisher.allow", "nobody could ask"),
+    (&["publisher.limits.client_rate=7bit/s"], "publisher.limits.client_rate", "less than a byte a second"),
+    (&["sequencer.source[0].rewind_servers=[]"], "sequencer.source[0].acknowledge", "names nobody to tell"),
     (&["rewind.allow=[]"], "rewind.allow", "nobody could ask"),
     (&["rewind.limits.total_datagrams_per_s=0"], "rewind.limits.total_datagrams_per_s", "at least 1"),
     (&["snapshot.username=toolong"], "snapshot.username", "1 to 6 ASCII letters or digits"),
@@ -396,7 +400,7 @@ fn what_does_not_fit_together_is_refused_with_keys_and_remedy() {
 fn sources_must_be_told_apart() {
     let source = |name: &str, session: &str, group: u8| {
         format!(
-            "{{name='{name}', session='{session}', line=[{{group='239.7.7.{group}:7', interface='10.0.0.1'}}]}}"
+            "{{name='{name}', session='{session}', acknowledge=false, line=[{{group='239.7.7.{group}:7', interface='10.0.0.1'}}]}}"
         )
     };
     let with = |first: String, second: String| format!("sequencer.source=[{first}, {second}]");

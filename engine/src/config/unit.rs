@@ -6,6 +6,7 @@ use std::str::FromStr;
 use seqcast_wire::Session;
 
 use super::text::{Text, text_by_from_str};
+pub use crate::rewind::Prefix;
 use crate::time::Nanos;
 
 const DURATIONS: [(&str, u64); 6] = [
@@ -190,8 +191,6 @@ text_by_from_str!(
     "a rate with a unit (bit/s, kbit/s, Mbit/s or Gbit/s) such as \"1Gbit/s\", or \"unlimited\""
 );
 
-pub use crate::rewind::Prefix;
-
 text_by_from_str!(Prefix, "a range of IPv4 addresses such as \"10.1.0.0/16\" (no bits set after the prefix)");
 
 /// Which session a source may have.
@@ -281,7 +280,7 @@ mod tests {
 
         #[test]
         fn any_text_is_read_or_refused(text in "\\PC{0,20}") {
-            let _ = (Nanos::read(&text), text.parse::<Rate>(), text.parse::<Prefix>());
+            let _ = (Nanos::read(&text), Rate::read(&text), Prefix::read(&text), SourceSession::read(&text));
         }
     }
 }

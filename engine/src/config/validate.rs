@@ -7,10 +7,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use super::Config;
 use super::error::Problem;
 use super::section::{
-    Idle, Io, Line, OnUnfillable, Receiving, Rewind, Runtime, Sending, Sequencer, Start, Subscriber,
+    Idle, Io, Line, OnUnfillable, Receiving, RewindLimits, Runtime, Sending, Sequencer, Start, Subscriber,
     ThreadLayout,
 };
-use super::unit::{Rate, SourceSession, size};
+use super::unit::{Prefix, Rate, SourceSession, size};
 use crate::limits::{MAX_DATAGRAM_BYTES, MAX_LINES, MAX_NODES, MAX_REWIND_SERVERS, MAX_SOURCES};
 use crate::time::Nanos;
 
@@ -40,7 +40,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         found.check_journal(journal.segment_bytes, journal.retain_bytes);
     }
     if let Some(rewind) = &config.rewind {
-        found.check_rewind(rewind);
+        found.check_rewind("rewind", &rewind.allow, &rewind.limits);
     }
     found.check_logins(config);
     found.check_subscriber(config);
@@ -84,6 +84,11 @@ impl Found {
         if let Some(publisher) = &config.publisher {
             self.check_lines("publisher.line", &publisher.lines);
             self.at_least_one("publisher.retain_bytes", &publisher.retain_bytes);
+            self.check_rewind("publisher", &publisher.allow, &publisher.limits);
+            if publisher.window_messages == Some(0) {
+                let remedy = "give at least 1, or leave it out when nobody acknowledges";
+                self.add("publisher.window_messages", "is zero: nothing could be sent", remedy);
+            }
         }
         let (Some(feed), Some(sequencer)) = (&config.feed, &config.sequencer) else { return };
         for (index, source) in sequencer.sources.iter().enumerate() {
@@ -193,6 +198,10 @@ impl Found {
             }
             self.check_lines(&format!("{key}.line"), &source.lines);
             self.check_servers(&format!("{key}.rewind_servers"), &source.rewind_servers);
+            if source.acknowledge && source.rewind_servers.is_empty() {
+                let what = format!("is true, but `{key}.rewind_servers` names nobody to tell");
+                self.add(format!("{key}.acknowledge"), what, "name the publisher there, or set it to false");
+            }
             for (other_index, other) in sources[..index].iter().enumerate() {
                 let other_key = format!("sequencer.source[{other_index}]");
                 if source.name == other.name {
@@ -236,18 +245,19 @@ impl Found {
         }
     }
 
-    fn check_rewind(&mut self, rewind: &Rewind) {
-        if rewind.allow.is_empty() {
-            let remedy = "name the networks of your subscribers, such as [\"10.1.0.0/16\"]";
-            self.add("rewind.allow", "is empty: nobody could ask", remedy);
+    /// Who may ask, and how much: of a rewind server in `section`, or of a publisher.
+    fn check_rewind(&mut self, section: &str, allow: &[Prefix], limits: &RewindLimits) {
+        if allow.is_empty() {
+            let remedy = "name the networks of those who receive the feed, such as [\"10.1.0.0/16\"]";
+            self.add(format!("{section}.allow"), "is empty: nobody could ask", remedy);
         }
-        let limits = &rewind.limits;
-        self.at_least_one("rewind.limits.client_datagrams_per_s", &limits.client_datagrams_per_s);
-        self.check_rate("rewind.limits.client_rate", limits.client_rate);
-        self.at_least_one("rewind.limits.total_datagrams_per_s", &limits.total_datagrams_per_s);
-        self.check_rate("rewind.limits.total_rate", limits.total_rate);
-        self.at_least_one("rewind.limits.burst", &limits.burst.0);
-        self.at_least_one("rewind.limits.max_clients", &limits.max_clients);
+        let key = |name: &str| format!("{section}.limits.{name}");
+        self.at_least_one(&key("client_datagrams_per_s"), &limits.client_datagrams_per_s);
+        self.check_rate(&key("client_rate"), limits.client_rate);
+        self.at_least_one(&key("total_datagrams_per_s"), &limits.total_datagrams_per_s);
+        self.check_rate(&key("total_rate"), limits.total_rate);
+        self.at_least_one(&key("burst"), &limits.burst.0);
+        self.at_least_one(&key("max_clients"), &limits.max_clients);
     }
 
     fn check_rate(&mut self, key: &str, rate: Rate) {

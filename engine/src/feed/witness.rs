@@ -3,6 +3,8 @@
 //! MoldUDP64 has no authentication: whoever reaches the group can send one datagram with any number or session. Such
 //! a datagram must not make the receiver jump ahead, give real messages up as lost, end the session or change it. A
 //! second datagram that agrees is taken as confirmation: of another line, or of the same line and not a mere copy.
+//! A short jump is acted on at once, because a loss looks the same, but only by asking; when nothing confirms it for as
+//! long as a feed may be silent, it is taken back.
 
 use seqcast_wire::mold::{Downstream, Kind};
 use seqcast_wire::{SeqNo, Session};

@@ -7,7 +7,7 @@ use seqcast_wire::{SeqNo, Session};
 
 use super::*;
 use crate::frame::{Chain, Frame};
-use crate::mem::store::{Faults, MemoryDisk, MemoryStore, ReadStore, StoreError};
+use crate::mem::store::{Faults, MemoryDisk, ReadStore, StoreError};
 
 pub(super) const SEGMENT_BYTES: usize = MIN_SEGMENT_BYTES;
 
@@ -20,11 +20,11 @@ pub(super) fn config() -> JournalConfig {
     JournalConfig { segment_bytes: SEGMENT_BYTES, ..JournalConfig::new(session, 100) }
 }
 
-pub(super) fn open(disk: &MemoryDisk) -> Result<Opened<MemoryStore>, JournalError> {
+pub(super) fn open(disk: &MemoryDisk) -> Result<Opened, JournalError> {
     open_with(disk, &config())
 }
 
-fn open_with(disk: &MemoryDisk, config: &JournalConfig) -> Result<Opened<MemoryStore>, JournalError> {
+fn open_with(disk: &MemoryDisk, config: &JournalConfig) -> Result<Opened, JournalError> {
     Journal::open(disk.open()?, config)
 }
 
@@ -52,7 +52,7 @@ impl Model {
         self.frames.push(frame);
     }
 
-    pub(super) fn append(&mut self, opened: &mut Opened<MemoryStore>, payload: &[u8]) {
+    pub(super) fn append(&mut self, opened: &mut Opened, payload: &[u8]) {
         let frame = opened.journal.chain().clone().extend(1, payload.len() as u16 % 5, payload);
         if opened.journal.append(&frame) == Err(AppendError::NotReady) {
             opened.preparer.poll(SeqNo::FIRST).unwrap();
@@ -78,7 +78,7 @@ impl Model {
 }
 
 /// Appends and publishes messages of these lengths.
-pub(super) fn filled(disk: &MemoryDisk, lens: &[usize]) -> (Opened<MemoryStore>, Model) {
+pub(super) fn filled(disk: &MemoryDisk, lens: &[usize]) -> (Opened, Model) {
     let mut opened = open(disk).unwrap();
     let mut model = Model::default();
     for (nth, &len) in lens.iter().enumerate() {

@@ -1,11 +1,11 @@
 //! The client's end of a link.
 
-use seqcast_wire::soup::{LoginRequest, Packet, RejectReason};
-use seqcast_wire::{Alpha, SeqNo, Session};
+use seqcast_wire::soup::{LoginRequest, MAX_PACKET_BYTES, Packet, RejectReason};
+use seqcast_wire::{Alpha, Error, SeqNo, Session};
 
+use super::Closed;
 use super::input::Input;
-use super::output::Output;
-use super::{Closed, HEARTBEAT, TIMEOUT};
+use super::pipe::Pipe;
 use crate::time::Nanos;
 
 /// Room for a login, a heartbeat and a logout.
@@ -48,31 +48,33 @@ pub enum ClientEvent<'a> {
 /// A connection to a server. To resume after a lost connection, log in again with the number that is due.
 pub struct ClientLink {
     input: Input,
-    output: Output,
+    pipe: Pipe,
     /// Number of the next message; `None` until the login is accepted.
     next: Option<SeqNo>,
     closed: Option<Closed>,
-    heard: Nanos,
-    sent: Nanos,
 }
 
 impl ClientLink {
     /// A link that was just connected: it logs in.
     pub fn new(login: &Login, now: Nanos) -> ClientLink {
-        let mut output = Output::new(OUTPUT_BYTES);
-        output.try_push(&Packet::LoginRequest(LoginRequest {
+        let request = LoginRequest {
             username: Alpha::padded(&login.username),
             password: Alpha::padded(&login.password),
             session: login.session,
             next: login.next,
             heartbeat_timeout: None,
-        }));
-        ClientLink { input: Input::new(), output, next: None, closed: None, heard: now, sent: now }
+        };
+        let mut pipe = Pipe::new(OUTPUT_BYTES, now);
+        pipe.try_send(now, &Packet::LoginRequest(request));
+        ClientLink { input: Input::new(MAX_PACKET_BYTES), pipe, next: None, closed: None }
     }
 
     /// Takes bytes of the connection, however they are cut.
     pub fn on_bytes(&mut self, now: Nanos, bytes: &[u8], mut on_event: impl FnMut(ClientEvent<'_>)) {
-        self.heard = now;
+        if self.closed.is_some() {
+            return;
+        }
+        self.pipe.on_heard(now);
         let ClientLink { input, next, .. } = self;
         let done = input.on_bytes(bytes, |packet| {
             match (packet, *next) {
@@ -88,40 +90,34 @@ impl ClientLink {
                     });
                 }
                 (Packet::Sequenced(message), Some(seq)) => {
-                    *next = Some(seq.next());
+                    *next = Some(seq.checked_add(1).ok_or(Error::SeqNo)?);
                     on_event(ClientEvent::Message { seq, message });
                 }
-                (Packet::EndOfSession, _) => {
+                (Packet::EndOfSession, Some(_)) => {
                     on_event(ClientEvent::EndOfSession);
                     return Err(Closed::InOrder);
                 }
-                (Packet::ServerHeartbeat | Packet::Debug(_) | Packet::Unsequenced(_), _) => {}
+                (Packet::ServerHeartbeat | Packet::Debug(_) | Packet::Unknown { .. }, _)
+                | (Packet::Unsequenced(_), Some(_)) => {}
                 (other, _) => return Err(Closed::Unexpected(other.kind())),
             }
             Ok(())
         });
-        if let Err(why) = done {
-            self.closed.get_or_insert(why);
-        }
+        self.closed = done.err();
     }
 
     /// Logs out, and closes.
-    pub fn log_out(&mut self) {
+    pub fn log_out(&mut self, now: Nanos) {
         if self.closed.is_none() {
-            self.output.try_push(&Packet::Logout);
+            self.pipe.try_send(now, &Packet::Logout);
             self.closed = Some(Closed::InOrder);
         }
     }
 
     /// Runs the timers. Call once per duty cycle.
     pub fn poll(&mut self, now: Nanos) {
-        if self.closed.is_some() {
-            return;
-        }
-        if now.since(self.heard) >= TIMEOUT {
-            self.closed = Some(Closed::Silent);
-        } else if now.since(self.sent) >= HEARTBEAT && self.output.try_push(&Packet::ClientHeartbeat) {
-            self.sent = now;
+        if self.closed.is_none() {
+            self.closed = self.pipe.poll(now, Some(&Packet::ClientHeartbeat)).err();
         }
     }
 
@@ -137,11 +133,11 @@ impl ClientLink {
 
     /// Bytes to write to the connection.
     pub fn output(&self) -> &[u8] {
-        self.output.pending()
+        self.pipe.pending()
     }
 
     /// The first `len` bytes of the output were written.
     pub fn on_written(&mut self, len: usize) {
-        self.output.on_written(len);
+        self.pipe.on_written(len);
     }
 }

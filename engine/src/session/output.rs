@@ -17,10 +17,12 @@ impl Output {
 
     /// Appends a packet; `false`, and nothing appended, when it finds no room.
     pub(super) fn try_push(&mut self, packet: &Packet<'_>) -> bool {
-        self.bytes.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
-        let len = packet.emit(&mut self.bytes[self.end..]);
+        let mut len = packet.emit(&mut self.bytes[self.end..]);
+        if len == 0 && self.start > 0 {
+            self.bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+            len = packet.emit(&mut self.bytes[self.end..]);
+        }
         self.end += len;
         len > 0
     }
@@ -33,5 +35,8 @@ impl Output {
     /// The first `len` bytes of [`Output::pending`] were written.
     pub(super) fn on_written(&mut self, len: usize) {
         self.start = (self.start + len).min(self.end);
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
     }
 }

@@ -4,9 +4,12 @@ use seqcast_wire::soup::{LoginAccepted, Packet, RejectReason};
 use seqcast_wire::{SeqNo, Session};
 
 use super::input::Input;
-use super::output::Output;
-use super::{Closed, HEARTBEAT, LOGIN_TIMEOUT, TIMEOUT};
+use super::pipe::Pipe;
+use super::{Closed, LOGIN_TIMEOUT};
 use crate::time::Nanos;
+
+/// Longest packet taken from a client, which has not much to say.
+const MAX_INPUT_BYTES: usize = 4 << 10;
 
 /// Who may log in, and to what.
 #[derive(Clone)]
@@ -23,7 +26,7 @@ pub struct Credentials {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerEvent<'a> {
     /// It logged in rightly and wants messages from `next` on (`None`: from the most recent one). Answer with
-    /// [`ServerLink::accept`].
+    /// [`ServerLink::accept`] or [`ServerLink::reject`].
     Login {
         /// Number of the first message wanted.
         next: Option<SeqNo>,
@@ -35,6 +38,8 @@ pub enum ServerEvent<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     AwaitingLogin,
+    /// The login was right and has not been answered.
+    Answering,
     LoggedIn,
     Over(Closed),
 }
@@ -43,11 +48,9 @@ enum Phase {
 pub struct ServerLink {
     credentials: Credentials,
     input: Input,
-    output: Output,
+    pipe: Pipe,
     phase: Phase,
     opened: Nanos,
-    heard: Nanos,
-    sent: Nanos,
 }
 
 impl ServerLink {
@@ -55,44 +58,41 @@ impl ServerLink {
     pub fn new(credentials: Credentials, output_bytes: usize, now: Nanos) -> ServerLink {
         ServerLink {
             credentials,
-            input: Input::new(),
-            output: Output::new(output_bytes),
+            input: Input::new(MAX_INPUT_BYTES),
+            pipe: Pipe::new(output_bytes, now),
             phase: Phase::AwaitingLogin,
             opened: now,
-            heard: now,
-            sent: now,
         }
     }
 
     /// Takes bytes of the connection, however they are cut.
     pub fn on_bytes(&mut self, now: Nanos, bytes: &[u8], mut on_event: impl FnMut(ServerEvent<'_>)) {
-        self.heard = now;
-        let ServerLink { credentials, input, output, phase, .. } = self;
-        let done = input.on_bytes(bytes, |packet| {
-            if let Phase::Over(why) = *phase {
-                return Err(why);
+        if let Phase::Over(_) = self.phase {
+            return;
+        }
+        self.pipe.on_heard(now);
+        let ServerLink { credentials, input, pipe, phase, .. } = self;
+        let done = input.on_bytes(bytes, |packet| match packet {
+            Packet::LoginRequest(request) if *phase == Phase::AwaitingLogin => {
+                let (reason, why) = if !is_user(credentials, &request.username.0, &request.password.0) {
+                    (RejectReason::NotAuthorized, Closed::NotAuthorized)
+                } else if !request.is_for(credentials.session) {
+                    (RejectReason::SessionNotAvailable, Closed::SessionNotAvailable)
+                } else {
+                    *phase = Phase::Answering;
+                    on_event(ServerEvent::Login { next: request.next });
+                    return Ok(());
+                };
+                pipe.try_send(now, &Packet::LoginRejected(reason));
+                Err(why)
             }
-            match packet {
-                Packet::LoginRequest(request) if *phase == Phase::AwaitingLogin => {
-                    let (reason, why) = if !is_user(credentials, &request.username.0, &request.password.0) {
-                        (RejectReason::NotAuthorized, Closed::NotAuthorized)
-                    } else if !request.is_for(credentials.session) {
-                        (RejectReason::SessionNotAvailable, Closed::SessionNotAvailable)
-                    } else {
-                        on_event(ServerEvent::Login { next: request.next });
-                        return Ok(());
-                    };
-                    output.try_push(&Packet::LoginRejected(reason));
-                    Err(why)
-                }
-                Packet::ClientHeartbeat | Packet::Debug(_) => Ok(()),
-                Packet::Logout => Err(Closed::InOrder),
-                Packet::Unsequenced(message) if *phase == Phase::LoggedIn => {
-                    on_event(ServerEvent::Unsequenced(message));
-                    Ok(())
-                }
-                other => Err(Closed::Unexpected(other.kind())),
+            Packet::ClientHeartbeat | Packet::Debug(_) | Packet::Unknown { .. } => Ok(()),
+            Packet::Logout => Err(Closed::InOrder),
+            Packet::Unsequenced(message) if *phase == Phase::LoggedIn => {
+                on_event(ServerEvent::Unsequenced(message));
+                Ok(())
             }
+            other => Err(Closed::Unexpected(other.kind())),
         });
         if let Err(why) = done {
             self.close(why);
@@ -101,32 +101,39 @@ impl ServerLink {
 
     /// Accepts the login: the next sequenced message has number `next`.
     pub fn accept(&mut self, now: Nanos, next: SeqNo) {
-        if self.phase == Phase::AwaitingLogin {
+        if self.phase == Phase::Answering {
             let session = self.credentials.session;
-            self.output.try_push(&Packet::LoginAccepted(LoginAccepted { session, next }));
+            self.pipe.try_send(now, &Packet::LoginAccepted(LoginAccepted { session, next }));
             self.phase = Phase::LoggedIn;
-            self.sent = now;
+        }
+    }
+
+    /// Rejects the login because the number it asks for cannot be had, and closes.
+    pub fn reject(&mut self, now: Nanos) {
+        if self.phase == Phase::Answering {
+            self.pipe.try_send(now, &Packet::LoginRejected(RejectReason::SessionNotAvailable));
+            self.close(Closed::SessionNotAvailable);
         }
     }
 
     /// Sends a sequenced message; `false`, and nothing sent, when the client is too slow to take it now.
     pub fn try_send(&mut self, now: Nanos, message: &[u8]) -> bool {
-        let sent = self.phase == Phase::LoggedIn && self.output.try_push(&Packet::Sequenced(message));
-        if sent {
-            self.sent = now;
-        }
-        sent
+        self.phase == Phase::LoggedIn && self.pipe.try_send(now, &Packet::Sequenced(message))
     }
 
-    /// Whole packets were sent past this link's own output.
+    /// Bytes were sent past this link's own output.
     pub fn on_sent(&mut self, now: Nanos) {
-        self.sent = now;
+        self.pipe.on_sent(now);
     }
 
-    /// Tells the client that the session is over, and closes.
-    pub fn end_session(&mut self) {
-        self.output.try_push(&Packet::EndOfSession);
-        self.close(Closed::InOrder);
+    /// Tells the client that the session is over, and closes; `false`, and nothing done, when the client is too slow to be
+    /// told now.
+    pub fn try_end_session(&mut self, now: Nanos) -> bool {
+        let told = self.phase == Phase::LoggedIn && self.pipe.try_send(now, &Packet::EndOfSession);
+        if told {
+            self.close(Closed::InOrder);
+        }
+        told
     }
 
     /// Closes without a word.
@@ -138,15 +145,15 @@ impl ServerLink {
 
     /// Runs the timers. Call once per duty cycle.
     pub fn poll(&mut self, now: Nanos) {
-        match self.phase {
-            Phase::AwaitingLogin if now.since(self.opened) >= LOGIN_TIMEOUT => self.close(Closed::NoLogin),
-            Phase::LoggedIn if now.since(self.heard) >= TIMEOUT => self.close(Closed::Silent),
-            Phase::LoggedIn if now.since(self.sent) >= HEARTBEAT => {
-                if self.output.try_push(&Packet::ServerHeartbeat) {
-                    self.sent = now;
-                }
-            }
-            _ => {}
+        let done = match self.phase {
+            Phase::AwaitingLogin if now.since(self.opened) >= LOGIN_TIMEOUT => Err(Closed::NoLogin),
+            Phase::AwaitingLogin | Phase::Over(_) => Ok(()),
+            // No heartbeat may come before the answer.
+            Phase::Answering => self.pipe.poll(now, None),
+            Phase::LoggedIn => self.pipe.poll(now, Some(&Packet::ServerHeartbeat)),
+        };
+        if let Err(why) = done {
+            self.close(why);
         }
     }
 
@@ -162,12 +169,12 @@ impl ServerLink {
 
     /// Bytes to write to the connection.
     pub fn output(&self) -> &[u8] {
-        self.output.pending()
+        self.pipe.pending()
     }
 
     /// The first `len` bytes of the output were written.
     pub fn on_written(&mut self, len: usize) {
-        self.output.on_written(len);
+        self.pipe.on_written(len);
     }
 }
 

@@ -10,6 +10,7 @@ mod sequencer;
 mod subscriber;
 
 pub use node::{Node, Running};
+pub use plan::driver;
 pub use publisher::publisher;
 pub use sequencer::{SequencerTrace, sequencer, sequencer_on};
 pub use subscriber::{SubscriberParts, subscriber, subscriber_on};

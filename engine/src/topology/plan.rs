@@ -17,7 +17,10 @@ use seqcast_wire::{SeqNo, Session};
 use super::Node;
 
 /// Opens the driver that the configuration asks for; a notice goes to `node` when it is another one.
-pub(super) fn driver(config: &Config, node: &mut Node) -> Result<AnyDriver, AgentError> {
+///
+/// # Errors
+/// What the kernel refused.
+pub fn driver(config: &Config, node: &mut Node) -> Result<AnyDriver, AgentError> {
     let io = &config.io;
     let choice = match io.driver {
         IoDriver::Auto => DriverChoice::Auto,

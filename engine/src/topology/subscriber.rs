@@ -8,6 +8,7 @@ use crate::agents::subscriber::Subscriber;
 use crate::agents::trace::Trace;
 use crate::book::{Books, BooksConfig};
 use crate::config::{Config, OnUnfillable, SlowConsumer, Start};
+use crate::feed::SessionRule;
 use crate::io::Driver;
 use crate::runtime::AgentError;
 use crate::session::Login;
@@ -24,6 +25,8 @@ pub struct SubscriberParts<A> {
     pub instance: &'static str,
     /// Marks when messages were received.
     pub trace: Option<Trace>,
+    /// Receive whichever session is heard first, instead of the configured one.
+    pub any_session: bool,
 }
 
 /// The subscriber of `[feed]`, on the configured driver.
@@ -59,10 +62,13 @@ pub fn subscriber_on<D: Driver + Send + 'static, A: Application + 'static>(
         SlowConsumer::Disconnect => Input::Disconnect(readers.guest().map_err(AgentError::failed)?),
         SlowConsumer::Skip => Input::Skip(readers.tap()),
     };
-    let SubscriberParts { books: books_config, application, instance, trace } = parts;
-    let books = Books::new(books_config.clone()).map_err(AgentError::failed)?;
+    let SubscriberParts { books: books_config, application, instance, trace, any_session } = parts;
+    let books = Books::new(books_config).map_err(AgentError::failed)?;
     let meter = |agent| Meter::new(counters, agent, instance);
-    let feed_plan = plan::subscriber_feed(config, feed);
+    let mut feed_plan = plan::subscriber_feed(config, feed);
+    if any_session {
+        feed_plan.feed.session = SessionRule::FirstSeen;
+    }
     let mut subscriber = Subscriber::open("subscriber", driver, &feed_plan, writer, meter("subscriber"))?;
     let mut agent = BookAgent::new("books", input, books, application, meter("books")).finishing_at_end();
     subscriber = subscriber.finishing_at_end();

@@ -10,7 +10,7 @@ use seqcast_engine::downstream::{MessageSource, Sender, SenderConfig};
 use seqcast_engine::feed::{
     FeedConfig, FeedState, FeedStats, LineId, Receiver, SessionRule, Sink, Unfillable,
 };
-use seqcast_engine::rewind::{Bucket, History, Policy, Prefix, Server, ServerConfig, Verdict};
+use seqcast_engine::rewind::{Bucket, History, Policy, Prefix, Reply, Server, ServerConfig, Verdict};
 use seqcast_engine::time::Nanos;
 use seqcast_wire::SeqNo;
 
@@ -107,6 +107,11 @@ impl MessageSource for Source<'_> {
     fn advance(&mut self) {
         self.next = self.next.next();
     }
+}
+
+/// Offers a reply its messages until it takes no more.
+pub(crate) fn offer(history: &History, reply: &Reply, push: &mut dyn FnMut(SeqNo, &[u8]) -> bool) {
+    let _ = history.messages_from(reply.first).all(|(seq, message)| push(seq, message));
 }
 
 /// Refuses at random.
@@ -264,8 +269,8 @@ impl World {
         for (index, server) in self.servers.iter_mut().enumerate() {
             while let Some(reply) = server.poll_reply() {
                 let mut buffer = [0; 1_500];
-                let messages = self.history.messages_from(reply.first);
-                let len = server.fill_reply(&reply, messages, &mut buffer);
+                let history = &self.history;
+                let len = server.fill_reply(&reply, &mut buffer, |push| offer(history, &reply, push));
                 if len > 0 && !self.network.strikes(self.weather.servers[index]) {
                     self.network.send(self.now, Packet::Reply(index, buffer[..len].to_vec()));
                 }

@@ -4,11 +4,13 @@ mod report;
 mod sessions;
 mod tally;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use seqcast_engine::io::pcap::CaptureReader;
 use seqcast_wire::mold::{self, Downstream};
+use seqcast_wire::{Error, SeqNo};
 
 use self::report::{FileReport, Report};
 use super::Verdict;
@@ -100,6 +102,22 @@ fn on_payload(report: &mut FileReport, payload: &[u8]) {
     match Downstream::parse(payload) {
         Ok(datagram) => report.sessions.on_datagram(&datagram, |message| report.tally.on_message(message)),
         Err(_) if mold::Request::parse(payload).is_ok() => report.captured.requests += 1,
-        Err(_) => report.captured.not_mold += 1,
+        Err(error) => {
+            let unnumbered = error == Error::SeqNo && on_unnumbered(report, payload);
+            *if unnumbered { &mut report.captured.unnumbered } else { &mut report.captured.not_mold } += 1;
+        }
     }
+}
+
+/// Published captures are often scrubbed: number 0, blank session, and the messages as they were.
+fn on_unnumbered(report: &mut FileReport, payload: &[u8]) -> bool {
+    const NUMBER: Range<usize> = 10..18;
+    if payload[NUMBER] != [0; NUMBER.end - NUMBER.start] {
+        return false;
+    }
+    let mut numbered = payload.to_vec();
+    numbered[NUMBER].copy_from_slice(&SeqNo::FIRST.value().to_be_bytes());
+    let Ok(datagram) = Downstream::parse(&numbered) else { return false };
+    datagram.messages().for_each(|message| report.tally.on_message(message));
+    matches!(datagram.kind(), mold::Kind::Data(_))
 }

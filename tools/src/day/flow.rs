@@ -6,7 +6,7 @@ use seqcast_wire::itch::{
     Trade,
 };
 
-use super::pool::Side;
+use super::pool::{Entry, Side};
 use super::schedule::{Flow, Stage};
 use super::{Day, DayConfig};
 
@@ -14,7 +14,7 @@ use super::{Day, DayConfig};
 /// than one message, and what finds no fitting order comes or goes instead: hence these are not the mix itself.
 const REPLACE: u32 = 81_500;
 const CANCEL: u32 = 10_700;
-const SWEEP: u32 = 11_500;
+const SWEEP: u32 = 10_200;
 const HIDDEN_TRADE: u32 = 4_600;
 const PRICED_EXECUTION: u32 = 300;
 /// New orders in a million that carry their participant.
@@ -27,6 +27,12 @@ const CLOSING_IMBALANCES: u32 = 110_000;
 /// Events in a million that stay with the stock of the event before.
 const SAME_STOCK: u32 = 300_000;
 
+/// Orders in a million to be changed or cancelled that stand at the touch, and that do so when the price has left it.
+const AT_TOUCH: u32 = 400_000;
+const AT_STALE_TOUCH: u32 = 850_000;
+/// New orders in a million that come or go, when a book has its size: more than half, since executions take some too.
+const EVEN: i64 = 515_000;
+
 /// Most messages that one event makes; with less room left, only single ones are made.
 pub(super) const LONGEST_EVENT: u64 = 16;
 const MOST_SWEPT: u32 = 12;
@@ -36,6 +42,9 @@ const MOST_SWEPT: u32 = 12;
 pub(super) struct FlowState {
     /// Live orders to have by the end of the day.
     target: u64,
+    /// Live orders to have by now, found anew from this message on.
+    wanted: u64,
+    wanted_until: u64,
     market: u16,
     match_number: u64,
     /// The order that locks or crosses its book, and the message before which it goes.
@@ -46,7 +55,7 @@ impl FlowState {
     pub(super) fn new(config: &DayConfig) -> FlowState {
         let usual = (config.messages / 10_000 * 392).min(1_600_000);
         let target = config.live_orders.map_or(usual, u64::from);
-        FlowState { target, market: 0, match_number: 1_000, locking: None }
+        FlowState { target, wanted: 0, wanted_until: 0, market: 0, match_number: 1_000, locking: None }
     }
 
     /// A match number, greater than all before.
@@ -124,23 +133,32 @@ impl Day {
     /// Adds or deletes an order, whichever leads the stock's book to the size it should have by now.
     fn come_or_go(&mut self, index: u16) {
         let market = &self.pool.markets[usize::from(index)];
-        let live = market.live() as i64;
-        let wanted = self.wanted(market.activity) as i64;
+        let (live, activity) = (market.live() as i64, market.activity);
+        let wanted = self.wanted(activity) as i64;
         let lean = ((wanted - live) * 400_000 / (8 + wanted / 8)).clamp(-400_000, 400_000);
-        if live == 0 || self.dice.per_million((500_000 + lean) as u32) {
+        if live == 0 || self.dice.per_million((EVEN + lean) as u32) {
             self.add(index);
         } else {
             self.delete(index);
         }
     }
 
-    /// Live orders that a stock of this activity should have by now: books fill fast in the morning, slowly later.
-    fn wanted(&self, activity: u32) -> u64 {
-        let (made, all) = (u128::from(self.made), u128::from(self.config.messages));
-        let now = (u128::from(self.flow.target) * made * (2 * all - made) / (all * all)) as u64;
+    /// Live orders that a stock of this activity should have by now.
+    fn wanted(&mut self, activity: u32) -> u64 {
+        if self.made >= self.flow.wanted_until {
+            self.flow.wanted_until = self.made + (self.config.messages / 4_096).max(1);
+            self.flow.wanted = self.wanted_of_all();
+        }
         let stocks = self.pool.markets.len() as u64;
-        let floor = (now / stocks / 2).min(4);
-        floor + (((now - floor * stocks) * u64::from(activity)) >> 32)
+        let floor = (self.flow.wanted / stocks / 2).min(4);
+        let shared = self.flow.wanted - floor * stocks;
+        floor + ((shared * u64::from(activity) + (1 << 31)) >> 32)
+    }
+
+    /// Books fill fast in the morning, slowly later.
+    fn wanted_of_all(&self) -> u64 {
+        let (made, all) = (u128::from(self.made), u128::from(self.config.messages));
+        (u128::from(self.flow.target) * made * (2 * all - made) / (all * all)) as u64
     }
 
     fn add(&mut self, market: u16) {
@@ -196,22 +214,30 @@ impl Day {
         self.outbox.push(&OrderDelete { header, reference: order.reference.into() });
     }
 
-    /// A live order of the market to cancel or change: rather a young one than an old one, and rather one near the
-    /// touch than one far away, so that a long tail of old, far orders builds up.
+    /// A live order of the market to cancel or change: one that the price has left behind, or one at the touch, or
+    /// rather a young one than an old one and rather a near one than a far one, so that a long tail of old, far
+    /// orders builds up.
     fn victim(&mut self, index: u16) -> Option<u32> {
-        let first = self.young(index)?;
-        let order = self.pool.order(first);
         let market = &self.pool.markets[usize::from(index)];
-        let best = market.best_price(order.side)?;
-        let far = order.price.abs_diff(best) > market.tick * market.depth_ticks * 4;
-        if far && self.dice.per_million(750_000) { self.young(index) } else { Some(first) }
+        let stale = market.stale();
+        if self.dice.per_million(if stale.is_some() { AT_STALE_TOUCH } else { AT_TOUCH }) {
+            let side = stale.unwrap_or_else(|| self.dice.pick(&[Side::Buy, Side::Sell]));
+            if let Some(id) = self.pool.last_of_best(index, side) {
+                return Some(id);
+            }
+        }
+        let first = self.young(index)?;
+        let market = &self.pool.markets[usize::from(index)];
+        let far = market.away(first.price) > market.tick * market.depth_ticks * 4;
+        let entry = if far && self.dice.per_million(750_000) { self.young(index)? } else { first };
+        Some(entry.id)
     }
 
-    fn young(&mut self, market: u16) -> Option<u32> {
+    fn young(&mut self, market: u16) -> Option<Entry> {
         let live = self.pool.markets[usize::from(market)].live() as u32;
         let back = self.dice.heavy(2 + live / 8);
         let back = if back < live { back } else { self.dice.below(live) };
-        self.pool.markets[usize::from(market)].order_at(back as usize)
+        self.pool.markets[usize::from(market)].entry_at(back as usize)
     }
 
     fn replace(&mut self, market: u16) -> bool {
@@ -262,12 +288,8 @@ impl Day {
     /// A taker comes and executes against the best queue, order by order, until it has its shares.
     fn sweep(&mut self, index: u16) -> bool {
         let market = &self.pool.markets[usize::from(index)];
-        let rising = market.middle() < market.fair;
-        let resting = if self.dice.per_million(if rising { 650_000 } else { 350_000 }) {
-            Side::Sell
-        } else {
-            Side::Buy
-        };
+        let side = self.dice.pick(&[Side::Buy, Side::Sell]);
+        let resting = market.stale().unwrap_or(side);
         if market.halted || market.levels(resting) < 2 {
             return false;
         }

@@ -27,8 +27,7 @@ pub(super) fn markets(dice: &mut Dice, count: u16) -> (Vec<Market>, Vec<u16>) {
     let markets = names.iter().zip(&rank_of).map(|(&stock, &rank)| {
         let price = price(dice, rank);
         let activity = (weights[rank] / total * f64::from(u32::MAX)) as u32;
-        let tick = if price < 10_000 { 1 } else { 100 };
-        Market::new(stock, activity, price, 3 + price / tick / 1_500)
+        Market::new(stock, activity, price)
     });
     (markets.collect(), by_activity)
 }

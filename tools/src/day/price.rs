@@ -5,51 +5,41 @@ use super::pool::{Market, Side};
 
 /// Highest price of the protocol, 200,000.0000.
 const HIGHEST: u32 = 2_000_000_000;
-/// New orders in a million that go inside a spread of more than one tick, and that join the best price.
-const IMPROVE: u32 = 140_000;
-const IMPROVE_TOWARDS_FAIR: u32 = 260_000;
-const JOIN: u32 = 330_000;
-/// Chances in a million that the fair price takes a step when an order comes.
-const WANDER: u32 = 60_000;
+/// New orders in a million that go inside the makers' prices, and that join them. The rest stays away.
+const IMPROVE: u32 = 60_000;
+const JOIN: u32 = IMPROVE + 260_000;
+/// Chances in a million that the fair price takes a step when an order comes, and that it turns when it does.
+const WANDER: u32 = 150_000;
+const TURN: u32 = 60_000;
 
 impl Day {
     /// A price for a new order on `side`, or on the other side when that one has no room: it never locks the book.
     pub(super) fn place(&mut self, index: u16, side: Side) -> (Side, u32) {
         self.wander(index);
         let market = &self.pool.markets[usize::from(index)];
-        let tick = market.tick;
         let Some((low, high)) = room(market, side) else { return self.place(index, side.other()) };
-        let towards =
-            matches!((side, market.middle() < market.fair), (Side::Buy, true) | (Side::Sell, false));
-        let best = market.best_price(side);
-        let depth_ticks = market.depth_ticks;
-        // What one tick better than the best would be, as far as there is room.
-        let edge = if side == Side::Buy { high } else { low };
-        let (from, away_ticks) = match best {
-            None => {
-                let from = market.best_price(side.other()).unwrap_or(market.fair);
-                (from, 1 + self.dice.heavy(depth_ticks))
-            }
-            Some(best) => {
-                let inside = best.abs_diff(edge) / tick;
-                let improve = if towards { IMPROVE_TOWARDS_FAIR } else { IMPROVE };
-                match self.dice.below(1_000_000) {
-                    r if r < improve && inside > 0 => {
-                        let better = self.dice.between(1, inside.div_ceil(3)) * tick;
-                        let price = if side == Side::Buy { best + better } else { best - better };
-                        (price, 0)
-                    }
-                    r if r < improve + JOIN => (best, 0),
-                    _ => (best, 1 + self.dice.heavy(depth_ticks)),
-                }
-            }
+        let (tick, quote) = (market.tick, market.quote(side));
+        let (inside_ticks, depth_ticks) = (market.half_spread_ticks - 1, market.depth_ticks);
+        let (better, away) = match self.dice.below(1_000_000) {
+            0..IMPROVE => (self.dice.below(1 + inside_ticks) * tick, 0),
+            IMPROVE..JOIN => (0, 0),
+            _ => (0, tick.saturating_mul(1 + self.dice.heavy(depth_ticks))),
         };
-        let away = tick.saturating_mul(away_ticks);
         let price = match side {
-            Side::Buy => from.saturating_sub(away),
-            Side::Sell => from.saturating_add(away),
+            Side::Buy => (quote + better).saturating_sub(away),
+            Side::Sell => (quote - better).saturating_add(away),
         };
         (side, on_grid(price.clamp(low, high), side))
+    }
+
+    /// The fair price waits for the book to follow before it moves on.
+    fn wander(&mut self, index: u16) {
+        let market = &mut self.pool.markets[usize::from(index)];
+        if self.dice.per_million(WANDER) && market.stale().is_none() {
+            let ticks = self.dice.between(1, market.half_spread_ticks);
+            market.rising ^= self.dice.per_million(TURN);
+            market.step(ticks);
+        }
     }
 
     /// The other side's best price or one tick beyond it: an order there locks or crosses the book.
@@ -63,16 +53,6 @@ impl Day {
         let price =
             if side == Side::Buy { best + beyond } else { best.saturating_sub(beyond).max(market.tick) };
         Some(on_grid(price, side))
-    }
-
-    fn wander(&mut self, index: u16) {
-        if self.dice.per_million(WANDER) {
-            let market = &mut self.pool.markets[usize::from(index)];
-            let step = market.tick * self.dice.between(1, 1 + market.depth_ticks / 4);
-            let fair =
-                if self.dice.below(2) == 0 { market.fair + step } else { market.fair.saturating_sub(step) };
-            market.fair = fair.clamp(market.low, market.high);
-        }
     }
 
     /// Shares of an order or a trade: mostly a round lot, often an odd one, seldom a block.

@@ -96,6 +96,13 @@ pub(super) const fn region_bytes(spec: &RingSpec) -> usize {
     (SLOTS_AT + spec.max_readers * LINE_WORDS) * WORD_BYTES + spec.capacity_bytes
 }
 
+/// How far ahead of need `INTENT` is raised: enough to do it rarely, little enough to leave taps most of the ring. Two
+/// longest messages, padding and this still fit the ring, or the newest message would look overwritten to a tap.
+pub(super) const fn intent_step(capacity_bytes: usize) -> u64 {
+    let share = if cfg!(loom) { 2 } else { 16 };
+    (capacity_bytes / share) as u64
+}
+
 pub(super) const fn max_message_bytes(capacity_bytes: usize) -> usize {
     let share = capacity_bytes / MESSAGE_SHARE - WORD_BYTES;
     if share < MAX_RING_MESSAGE_BYTES { share } else { MAX_RING_MESSAGE_BYTES }
@@ -220,6 +227,12 @@ impl Shared {
     #[inline]
     pub(super) fn index(&self, position: u64) -> usize {
         (position as usize & (self.capacity_bytes - 1)) / WORD_BYTES
+    }
+
+    /// What a padding record at word `at` says, if there can be one: only where a record would not fit.
+    pub(super) fn padding_bytes(&self, at: usize) -> Option<usize> {
+        let to_end = self.capacity_bytes - at * WORD_BYTES;
+        (to_end < record_bytes(self.max_message_bytes())).then_some(to_end)
     }
 
     /// Whole memory, and where its data begins, for lending.

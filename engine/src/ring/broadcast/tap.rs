@@ -102,13 +102,14 @@ impl Copier {
                     load_words(data.get(at + 1..at + 1 + words).ok_or(Overwritten)?, copy);
                     (Some(len), record_bytes(len))
                 }
-                Record::Padding { bytes } if bytes == (data.len() - at) * WORD_BYTES => (None, bytes),
+                Record::Padding { bytes } if shared.padding_bytes(at) == Some(bytes) => (None, bytes),
                 Record::Padding { .. } => return Err(Overwritten),
             };
             if !is_intact(self.position) {
                 return Err(Overwritten);
             }
-            self.position += bytes as u64;
+            // Another process's tail may be anything.
+            self.position = self.position.wrapping_add(bytes as u64);
             if message.is_some() {
                 return Ok(message);
             }

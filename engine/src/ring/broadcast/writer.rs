@@ -2,7 +2,7 @@ use std::ops::{Deref, DerefMut};
 
 use zerocopy::IntoBytes;
 
-use super::layout::{Record, Shared, record_bytes, slot};
+use super::layout::{Record, Shared, intent_step, record_bytes, slot};
 use crate::ring::words::{WORD_BYTES, store_bytes, store_words};
 use crate::sync::{Arc, Ordering, fence};
 
@@ -84,6 +84,11 @@ impl Writer {
         self.shared.max_message_bytes()
     }
 
+    /// Bytes of records the ring holds.
+    pub fn capacity_bytes(&self) -> u64 {
+        self.shared.capacity_bytes() as u64
+    }
+
     /// How far the slowest reader or guest is behind, in bytes of records; 0 when there is none.
     pub fn slowest_lag_bytes(&self) -> u64 {
         self.next - self.slowest()
@@ -148,12 +153,8 @@ impl Writer {
                 _ => continue,
             };
             waiting.position.store(self.next, Ordering::Relaxed);
-            // Fails when it has left again.
-            let admitted =
-                waiting.state.compare_exchange(state, admitted, Ordering::Release, Ordering::Relaxed);
-            if admitted.is_ok() {
-                self.limit = self.limit.min(self.next + self.shared.capacity_bytes() as u64);
-            }
+            // Fails when it has left again. `limit` holds for newcomers too: it is never beyond `next` and a capacity.
+            let _ = waiting.state.compare_exchange(state, admitted, Ordering::Release, Ordering::Relaxed);
         }
     }
 
@@ -178,8 +179,7 @@ impl Writer {
     #[inline]
     fn open_record(&mut self, room: Room, len: usize) -> usize {
         if room.end > self.intent {
-            // Far enough ahead to be rare, near enough to cost taps little of the ring.
-            self.intent = room.end + self.shared.capacity_bytes() as u64 / 16;
+            self.intent = room.end + intent_step(self.shared.capacity_bytes());
             self.shared.intent().store(self.intent, Ordering::Relaxed);
             fence(Ordering::Release);
         }
@@ -206,7 +206,6 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.publish();
         self.shared.closed().store(1, Ordering::Release);
     }
 }

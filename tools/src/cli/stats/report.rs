@@ -35,6 +35,8 @@ pub(super) struct Captured {
     datagrams: u64,
     /// Datagrams that are no MoldUDP64.
     pub(super) not_mold: u64,
+    /// Datagrams of MoldUDP64 with sequence number 0: their messages are counted, without a session.
+    pub(super) unnumbered: u64,
     /// Requests for retransmission.
     pub(super) requests: u64,
     /// Packets that are no whole UDP datagrams, by reason.
@@ -133,6 +135,7 @@ impl Captured {
         self.packets += more.packets;
         self.datagrams += more.datagrams;
         self.not_mold += more.not_mold;
+        self.unnumbered += more.unnumbered;
         self.requests += more.requests;
         self.other_packets += more.other_packets;
         self.fragments += more.fragments;
@@ -235,9 +238,10 @@ impl Counts {
         let captured = &self.captured;
         writeln!(
             data,
-            "\n{} UDP datagrams, {} of them no MoldUDP64, {} requests; {} other packets",
+            "\n{} UDP datagrams: {} no MoldUDP64, {} without numbers, {} requests; {} other packets",
             grouped(captured.datagrams),
             grouped(captured.not_mold),
+            grouped(captured.unnumbered),
             grouped(captured.requests),
             grouped(captured.packets - captured.datagrams),
         )?;

@@ -1,0 +1,176 @@
+//! Changing orders, queues and levels: what the messages are made of.
+
+use super::books::{Books, Touch};
+use super::ladder::{self, Rung};
+use super::node::{LevelNode, OrderNode};
+use super::slab::{Linked, NONE};
+use super::{Anomaly, Side, Touched};
+
+/// An order to be added.
+pub(super) struct NewOrder {
+    pub(super) locate: u16,
+    pub(super) side: Side,
+    pub(super) price: u32,
+    pub(super) reference: u64,
+    pub(super) shares: u32,
+    /// Zero when there is none.
+    pub(super) attribution: [u8; 4],
+}
+
+/// What happened to one level. Small enough to be handed back in registers.
+#[derive(Clone, Copy)]
+pub(super) struct Change {
+    pub(super) price: u32,
+    pub(super) locate: u16,
+    pub(super) side: Side,
+    /// The level was, or is now, the best of its side.
+    pub(super) at_best: bool,
+    /// The best price of the side is another one now.
+    pub(super) moved_best: bool,
+}
+
+impl From<Change> for Touched {
+    #[inline]
+    fn from(change: Change) -> Touched {
+        Touched { side: change.side, price: seqcast_wire::Price4::new(change.price) }
+    }
+}
+
+/// How the shares to be taken off an order compare with those it had.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fit {
+    Within,
+    /// None were to be taken.
+    Nothing,
+    /// There were fewer.
+    Excess,
+}
+
+/// An order that lost shares.
+pub(super) struct Reduced {
+    pub(super) change: Change,
+    pub(super) fit: Fit,
+}
+
+impl Books {
+    /// Adds an order at the end of its level's queue, or says why not. Its locate has a book.
+    #[inline]
+    pub(super) fn add(&mut self, new: &NewOrder) -> Result<Change, Anomaly> {
+        let hash = self.index.hash(new.reference);
+        if self.index.find(hash, new.reference, &self.orders).is_some() {
+            return Err(Anomaly::DuplicateReference);
+        }
+        if self.orders.is_full() {
+            return Err(Anomaly::OverLimit);
+        }
+        let ladder = &self.books[usize::from(new.locate)].ladders[new.side as usize];
+        let (at, moved_best) = match self.ladders.find(ladder, ladder::key(new.side, new.price)) {
+            Ok(place) => (self.ladders.at(ladder, place).level(), false),
+            Err(place) => self.add_level(new, place).ok_or(Anomaly::OverLimit)?,
+        };
+        let level = &mut self.levels[at];
+        let tail = level.tail;
+        let order = self.orders.insert(OrderNode {
+            reference: new.reference,
+            shares: new.shares,
+            level: at,
+            previous: tail,
+            next: NONE,
+            attribution: new.attribution,
+        });
+        self.orders[tail].next = order;
+        level.head = if tail == NONE { order } else { level.head };
+        level.tail = order;
+        level.shares += u64::from(new.shares);
+        level.orders += 1;
+        self.index.insert(hash, order, &self.orders);
+        let NewOrder { price, locate, side, .. } = *new;
+        let at_best = self.books[usize::from(locate)].ladders[side as usize].best().level() == at;
+        Ok(Change { price, locate, side, at_best, moved_best })
+    }
+
+    /// A new level at its place in the ladder, and whether it is the best; `None` when there is no room.
+    fn add_level(&mut self, new: &NewOrder, place: usize) -> Option<(u32, bool)> {
+        let NewOrder { locate, side, price, .. } = *new;
+        let at = self.levels.insert(LevelNode { price, locate, side, ..LevelNode::BLANK });
+        let ladder = &mut self.books[usize::from(locate)].ladders[side as usize];
+        let rung = Rung::new(ladder::key(side, price), at);
+        if self.ladders.insert(ladder, place, rung).is_err() {
+            self.levels.remove(at);
+            return None;
+        }
+        Some((at, place + 1 == ladder.len()))
+    }
+
+    /// Takes shares off an order, and the order out when none are left; `None` when there is no such order.
+    #[inline]
+    pub(super) fn reduce(&mut self, reference: u64, shares: u32) -> Option<Reduced> {
+        let hash = self.index.hash(reference);
+        let at = self.index.find(hash, reference, &self.orders)?;
+        let order = &mut self.orders[at];
+        if shares >= order.shares {
+            let fit = if shares > order.shares { Fit::Excess } else { Fit::Within };
+            self.index.remove(hash, reference, &self.orders);
+            return Some(Reduced { change: self.unlink(at), fit });
+        }
+        order.shares -= shares;
+        let at = order.level;
+        let level = &mut self.levels[at];
+        level.shares -= u64::from(shares);
+        let LevelNode { price, locate, side, .. } = *level;
+        let at_best = self.books[usize::from(locate)].ladders[side as usize].best().level() == at;
+        let change = Change { price, locate, side, at_best, moved_best: false };
+        Some(Reduced { change, fit: if shares > 0 { Fit::Within } else { Fit::Nothing } })
+    }
+
+    /// Takes an order, no longer in the index, out of its queue, and its level out when it was the last.
+    #[inline]
+    pub(super) fn unlink(&mut self, order: u32) -> Change {
+        let OrderNode { shares, level: at, previous, next, .. } = self.orders[order];
+        self.orders[previous].next = next;
+        self.orders[next].previous = previous;
+        self.orders.remove(order);
+        let level = &mut self.levels[at];
+        level.head = if previous == NONE { next } else { level.head };
+        level.tail = if next == NONE { previous } else { level.tail };
+        level.shares -= u64::from(shares);
+        level.orders -= 1;
+        let LevelNode { locate, side, price, orders, .. } = *level;
+        let at_best = self.books[usize::from(locate)].ladders[side as usize].best().level() == at;
+        if orders == 0 {
+            self.remove_level(at, locate, side, price);
+        }
+        Change { price, locate, side, at_best, moved_best: at_best && orders == 0 }
+    }
+
+    fn remove_level(&mut self, at: u32, locate: u16, side: Side, price: u32) {
+        let ladder = &mut self.books[usize::from(locate)].ladders[side as usize];
+        if let Ok(place) = self.ladders.find(ladder, ladder::key(side, price)) {
+            self.ladders.remove(ladder, place);
+        }
+        self.levels.remove(at);
+    }
+
+    /// The best price of a side changed: is the book locked or crossed now?
+    #[inline]
+    pub(super) fn note_touch(&mut self, locate: u16) {
+        let book = &mut self.books[usize::from(locate)];
+        let [bid, ask] = &book.ladders;
+        let touch = if bid.len() == 0 || ask.len() == 0 {
+            Touch::Open
+        } else {
+            let [bid, ask] = [(Side::Bid, bid), (Side::Ask, ask)]
+                .map(|(side, ladder)| ladder::price(side, ladder.best().key()));
+            match bid.cmp(&ask) {
+                std::cmp::Ordering::Less => Touch::Open,
+                std::cmp::Ordering::Equal => Touch::Locked,
+                std::cmp::Ordering::Greater => Touch::Crossed,
+            }
+        };
+        if book.touch != touch {
+            book.touch = touch;
+            self.stats.locked += u64::from(touch == Touch::Locked);
+            self.stats.crossed += u64::from(touch == Touch::Crossed);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Configuring, watching and stopping it.
+//!
+//! # Configuration
+//!
+//! One TOML file describes all roles; a process reads the sections of its role.
+//! [`Config::default_toml`](crate::config::Config::default_toml) is that file with every key, its default and a comment.
+//! Without a file, everything runs on the loopback interface of one machine.
+//!
+//! - Sections that say who and where (`feed`, `sequencer`, `journal`, `publisher`, `rewind`, `snapshot`) are absent
+//!   unless written: a typing error never makes a process listen somewhere by default.
+//! - Durations, sizes and rates are strings with a unit: `"250us"`, `"64MiB"`, `"1Gbit/s"`.
+//! - Single keys can be overridden: `feed.session=ABC`, `feed.line[1].group=239.1.2.3:5000`.
+//! - A mistake names the key, the line and the remedy; all mistakes that concern several keys are told at once.
+//!
+//! What must agree between processes: the feed's `session` and lines; a source's lines and its publisher's; each
+//! `rewind_servers` and the `bind` (or `rewind_bind`) it means; `io.max_datagram_bytes` at receivers and
+//! `send.datagram_bytes` at senders.
+//!
+//! # Network
+//!
+//! - Put the lines of a feed on separate networks; `interface` says which. The same message is sent on all.
+//! - Receive buffers: the kernel grants no more than `net.core.rmem_max`. What it drops for want of room is counted
+//!   (`kernel_dropped_datagrams`), not silent.
+//! - Pace (`send.pace`) to the slowest receiver: segmentation offload without pacing can lose half of what it sends.
+//! - A request of 20 bytes is answered by one datagram, up to 74 times as large, and its sender may be forged: `allow`
+//!   names the networks that are answered, token buckets bound what each address and all together can be made to receive.
+//! - MoldUDP64 has no authentication, and SoupBinTCP sends its password in clear. Use networks that you trust.
+//!
+//! # Threads and cores
+//!
+//! `[runtime]` says what threads do when there is nothing to do. `backoff` suits shared machines: no loss of latency while
+//! a feed is busy, a millisecond at most after a pause. `spin` is for threads with a core of their own, given by
+//! `[[runtime.thread]]`; two spinning threads on one core are refused. What came of pinning is read back from the kernel
+//! and reported: a container may not allow the core that was asked for.
+//!
+//! A thread that was away longer than `runtime.stall_threshold` between two duty cycles is counted as stalled. On a
+//! virtual machine that will happen: its host takes the processor away for milliseconds.
+//!
+//! # Counters and errors
+//!
+//! Each process can put its counters into one mapped file (`stat.dir`), where any other process can read them at no
+//! cost to the writer, and after a crash: [`CountersReader`](crate::stat::CountersReader). Keep it in a memory file system.
+//! The file goes when the process ends in good order. Labels follow the text format of Prometheus:
+//! `seqcast_<agent>_<noun>_total` only grows, other last words are gauges. The same file holds the process's distinct
+//! errors, each once, with a count and its first and last time.
+//!
+//! Hot threads write no log: what they count is mirrored into these counters a few times a second. Cold threads log
+//! through `tracing`.
+//!
+//! # The journal
+//!
+//! A directory of segments of one size, made in advance. One process owns it; others may read it meanwhile. At start it
+//! is checked from its first to its last frame. `journal.retain_bytes` deletes the oldest segments, never what is not
+//! published yet, and never what the snapshot server still has to read. Rewind and snapshots serve what is still there.
+//!
+//! Do not delete segments by hand, and do not copy a directory in use and run both copies: they would both claim the
+//! same numbers.
+//!
+//! # Stopping
+//!
+//! A process asked to stop closes its agents in order: the data path first. A sequencer that is closed in good order
+//! syncs its journal and marks it as whole; started again, it goes on in its session. The session ends, with
+//! `sequencer.end_with_sources`, when all its sources have ended theirs; the end is repeated on the lines for
+//! `send.end_of_session`: the last chance to fill gaps.
+//!
+//! # The program
+//!
+//! `seqcast --help` lists the subcommands. Standard output is data, standard error is talk, `--json` makes the data JSON.
+//! Exit codes: 0 done and good, 1 done and bad, 2 the command line makes no sense, 3 something could not be read, written or
+//! run.

@@ -1,0 +1,72 @@
+//! `seqcast sequence`: a sequencer with its journal, rewind server and snapshot server.
+
+use std::io::Write;
+
+use seqcast_engine::book::{Books, BooksConfig};
+use seqcast_engine::topology::{self, Node};
+use serde::Serialize;
+
+use super::Verdict;
+use super::process::{self, ConfigArgs, WiringArgs};
+use crate::output::{Output, grouped, say};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    wiring: WiringArgs,
+    /// End the session, and the program, once every source has ended its own
+    #[arg(long)]
+    end_with_sources: bool,
+    /// Live orders that the snapshot server's books have room for without growing
+    #[arg(long, default_value_t = 1_000_000)]
+    expected_orders: u32,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    session: String,
+    counters: std::collections::BTreeMap<String, u64>,
+}
+
+pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<Verdict> {
+    process::talk();
+    let mut config = args.config.load()?;
+    if let Some(sequencer) = &mut config.sequencer {
+        sequencer.end_with_sources |= args.end_with_sources;
+    }
+    let session = config.feed()?.session;
+    let counters = process::counters(&config, "sequence")?;
+    let stop = process::stop_on_signals()?;
+    let mut node = Node::default();
+    let driver = args.wiring.wire(&config, &mut node)?;
+    let books = BooksConfig { expected_orders: args.expected_orders, ..BooksConfig::default() };
+    if config.snapshot.is_some() {
+        // Books that cannot be made are better known before the sources are joined.
+        drop(Books::new(books)?);
+    }
+    node.merge(topology::sequencer_on(driver, &config, &counters, books, None)?);
+    say(format_args!("sequencing session {session}"));
+    let mut halted = std::collections::BTreeSet::new();
+    process::run(node, &config, &counters, &stop, || {
+        for counter in counters.readings() {
+            let is_halted = counter.label.starts_with("seqcast_source_halted") && counter.value > 0;
+            if is_halted && halted.insert(counter.label.clone()) {
+                say(format_args!(
+                    "{}: messages of this source are lost for good; it stands still until its publisher starts again",
+                    counter.label
+                ));
+            }
+        }
+    })?;
+    let counters = counters.readings().into_iter().map(|counter| (counter.label, counter.value)).collect();
+    let summary = Summary { session: session.to_string(), counters };
+    output.print(&summary, |data| {
+        for (label, value) in &summary.counters {
+            writeln!(data, "{label} {}", grouped(*value))?;
+        }
+        Ok(())
+    })?;
+    Ok(Verdict::Good)
+}
