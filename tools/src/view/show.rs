@@ -253,3 +253,6 @@ impl Application for View {
         self.talk.flush();
     }
 }
+
+#[cfg(test)]
+mod tests;
