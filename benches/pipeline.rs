@@ -75,7 +75,14 @@ fn run(rate: u64) -> Result<Latency, Box<dyn std::error::Error>> {
 
     let left = Histogram::default();
     let application = Recorder { trace: feed, latency: Latency::new(), left: Arc::clone(&left) };
-    let parts = SubscriberParts { books, application, instance: "", trace: None, any_session: false };
+    let parts = SubscriberParts {
+        books,
+        application,
+        instance: "",
+        trace: None,
+        any_session: false,
+        trusting: false,
+    };
     let receiving = topology::subscriber(&config, parts, &counters)?;
 
     let mut node: Node = sending.on_thread("send");

@@ -121,7 +121,7 @@ impl Receiver {
             gaps: Gaps::new(config.max_gaps, 2 * config.max_requests_in_flight),
             stash: Stash::new(config.stash_bytes, config.stash_messages),
             recovery: Recovery::new(config),
-            witness: Witness::new(start),
+            witness: Witness::new(start).trusting(config.trusting),
             hashes: Hashes::new(config.conflict_window),
             told_session: false,
             told: None,

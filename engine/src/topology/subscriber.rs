@@ -27,6 +27,8 @@ pub struct SubscriberParts<A> {
     pub trace: Option<Trace>,
     /// Receive whichever session is heard first, instead of the configured one.
     pub any_session: bool,
+    /// Believe every datagram: they come from a capture.
+    pub trusting: bool,
 }
 
 /// The subscriber of `[feed]`, on the configured driver.
@@ -62,10 +64,11 @@ pub fn subscriber_on<D: Driver + Send + 'static, A: Application + 'static>(
         SlowConsumer::Disconnect => Input::Disconnect(readers.guest().map_err(AgentError::failed)?),
         SlowConsumer::Skip => Input::Skip(readers.tap()),
     };
-    let SubscriberParts { books: books_config, application, instance, trace, any_session } = parts;
+    let SubscriberParts { books: books_config, application, instance, trace, any_session, trusting } = parts;
     let books = Books::new(books_config).map_err(AgentError::failed)?;
     let meter = |agent| Meter::new(counters, agent, instance);
     let mut feed_plan = plan::subscriber_feed(config, feed);
+    feed_plan.feed.trusting = trusting;
     if any_session {
         feed_plan.feed.session = SessionRule::FirstSeen;
     }

@@ -1,7 +1,7 @@
 //! What forgers and broken publishers send.
 
 use proptest::prelude::*;
-use seqcast_engine::feed::{FeedConfig, FeedState, LineId, Unfillable};
+use seqcast_engine::feed::{FeedConfig, FeedState, LineId, Start, Unfillable};
 use seqcast_engine::time::Nanos;
 use seqcast_wire::Session;
 
@@ -85,6 +85,21 @@ fn a_jump_that_two_tell_of_is_lost_or_stale_by_policy() {
     feed.receiver.resume_at(feed.now, seq(far + 1));
     feed.poll();
     assert!(feed.sink.drain().contains(&Owned::Message(far + 1, text(far + 1))));
+}
+
+/// A capture may hold a few datagrams of a long day; nobody forges into a file.
+#[test]
+fn a_trusting_receiver_believes_a_jump_that_one_tells_of() {
+    let far = 10_000_000;
+    let config =
+        FeedConfig { on_unfillable: Unfillable::Skip, trusting: true, lines: 1, ..FeedConfig::default() };
+    let mut feed = Feed::new(&FeedConfig { start: Start::FirstSeen, ..config });
+    feed.on(A, &data(7, 8));
+    feed.on(A, &data(far, far + 2));
+    let mut expected = messages(7, 8);
+    expected.push(Owned::Lost(8, far - 8));
+    expected.extend(messages(far, far + 2));
+    assert_eq!(feed.sink.drain()[2..], expected);
 }
 
 #[test]

@@ -5,7 +5,6 @@ use seqcast_wire::{SeqNo, Session};
 use super::{End, Receiver};
 use crate::feed::config::Start;
 use crate::feed::line::Line;
-use crate::feed::witness::Witness;
 use crate::time::Nanos;
 
 impl Receiver {
@@ -20,7 +19,7 @@ impl Receiver {
         self.gaps.clear();
         self.stash.clear();
         self.recovery.clear();
-        self.witness = Witness::new(start);
+        self.witness.restart(start);
         self.hashes.clear();
         (self.told_session, self.told, self.untold_conflict) = (false, None, None);
     }
@@ -28,7 +27,7 @@ impl Receiver {
     /// Nothing was delivered yet: delivery starts at `seq`.
     pub(super) fn restart_at(&mut self, seq: SeqNo) {
         (self.expected, self.highest) = (seq, seq);
-        self.witness = Witness::new(seq);
+        self.witness.restart(seq);
     }
 
     /// While delivery waits for a snapshot, the oldest messages make room for newer ones: the snapshot will be newer too.

@@ -157,7 +157,7 @@ impl Stage {
 }
 
 fn parts(application: Replica, instance: &'static str, trace: Option<Trace>) -> SubscriberParts<Replica> {
-    SubscriberParts { books: books(), application, instance, trace, any_session: false }
+    SubscriberParts { books: books(), application, instance, trace, any_session: false, trusting: false }
 }
 
 fn publisher(
