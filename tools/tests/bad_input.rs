@@ -242,7 +242,7 @@ fn a_full_disk_holds_publishers_back_until_there_is_room() {
     let subscriber = site.subscribe(&record).start();
     let mut sequencer = site.sequence().start();
     let mut publisher = site.publish(0, &day).start();
-    wait_for("a loud message", || sequencer.said().contains("no room"));
+    sequencer.wait_until_said("no room");
     // Everything that has room comes through; then all wait, and nobody gives up.
     let mut before = 0;
     wait_for("the standstill", || {

@@ -115,11 +115,6 @@ fn foreign_site(session: &str) -> Site {
     site
 }
 
-/// The sequencer is up: its line's port is taken.
-fn wait_until_sequencing(sequencer: &Proc) {
-    wait_for("the sequencer to begin", || sequencer.said().contains("sequencing session"));
-}
-
 #[test]
 fn a_foreign_sender_is_sequenced_and_its_rewind_server_asked() {
     const MESSAGES: u64 = 3_000;
@@ -130,7 +125,8 @@ fn a_foreign_sender_is_sequenced_and_its_rewind_server_asked() {
     let record = site.path("record.itch");
     let sequencer = site.sequence().start();
     let subscriber = site.subscribe(&record).start();
-    wait_until_sequencing(&sequencer);
+    // Its line is open then.
+    sequencer.wait_until_said("sequencing session");
 
     let source = &site.sources[0];
     let server = MoldUDP64Server::builder()
@@ -201,7 +197,8 @@ fn a_captured_feed_is_sequenced_from_its_first_number_only() {
     let record = site.path("record.itch");
     let sequencer = site.sequence().start();
     let subscriber = site.subscribe(&record).start();
-    wait_until_sequencing(&sequencer);
+    // Its line is open then.
+    sequencer.wait_until_said("sequencing session");
     let (socket, line) = (loopback(), site.sources[0].lines[0]);
     let send = |datagram: &[u8]| socket.send_to(datagram, line).expect("sending");
 

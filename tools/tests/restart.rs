@@ -30,6 +30,7 @@ fn a_sequencer_killed_again_and_again_loses_nothing() {
     let publisher = site.publish(0, &day).arg("--rate=20000").start();
     for kill in 1..=KILLS {
         wait_for_bytes(&record, kill * size(&day) / (KILLS + 1));
+        sequencer.wait_until_said("sequencing session");
         sequencer.kill();
         wait_for_port(site.rewind);
         sequencer = site.sequence().start();

@@ -2,8 +2,8 @@
 //!
 //! Nothing here waits for a fixed time: a wait looks for what it waits for, and gives up loudly after [`BOUND`].
 
-// Every test takes what it needs.
-#![allow(dead_code)]
+// Every test takes what it needs, and none is a library.
+#![allow(dead_code, unreachable_pub)]
 
 use std::fmt::Write as _;
 use std::io::Read;
@@ -330,8 +330,10 @@ impl Proc {
         self.err.text()
     }
 
-    pub fn id(&self) -> u32 {
-        self.child.id()
+    /// Waits until it has said `text`.
+    #[track_caller]
+    pub fn wait_until_said(&self, text: &str) {
+        wait_for(&format!("{} to say {text:?}", self.name), || self.said().contains(text));
     }
 }
 
