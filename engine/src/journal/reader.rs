@@ -72,10 +72,7 @@ impl Cursor {
             if self.shared.active.load(Ordering::Acquire) == self.segment.index {
                 return Ok(None);
             }
-            // The next segment is active, so the length is final by now; it may have grown since it was looked at.
-            if self.offset == self.segment.view.published().len() {
-                self.follow()?;
-            }
+            self.follow()?;
         }
         let bytes = self.segment.view.published().get(self.offset..).unwrap_or_default();
         let frame =
@@ -91,8 +88,13 @@ impl Cursor {
         Ok(Some(frame))
     }
 
+    /// Goes to the next segment, which is active or complete.
     #[cold]
     fn follow(&mut self) -> Result<(), ReadError> {
+        // This one's length is final by now, but may have grown since it was looked at.
+        if self.offset < self.segment.view.published().len() {
+            return Ok(());
+        }
         let Some(next) = self.shared.segment(self.segment.index + 1) else {
             return Err(ReadError::Removed { wanted: self.seq, oldest: self.shared.oldest() });
         };
@@ -105,4 +107,24 @@ impl Cursor {
 #[cold]
 fn damaged(segment: &Segment, offset: usize, seq: SeqNo, fault: FrameError) -> ReadError {
     ReadError::Damaged { segment: segment.index, offset, seq, fault }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{filled, seq};
+    use super::*;
+    use crate::mem::store::MemoryDisk;
+
+    /// What a reader does that saw the end of a segment just before its last frames and the next segment came.
+    #[test]
+    fn a_segment_is_left_only_at_its_final_end() {
+        let disk = MemoryDisk::default();
+        let (opened, model) = filled(&disk, &[10_000; 10]);
+        let mut cursor = opened.reader.cursor_at(SeqNo::FIRST).unwrap();
+        for frame in &model.frames {
+            cursor.follow().unwrap();
+            assert_eq!(cursor.next_frame().unwrap().unwrap().bytes(), frame);
+        }
+        assert_eq!((cursor.seq(), cursor.segment.index), (seq(11), 1));
+    }
 }
