@@ -296,6 +296,25 @@ fn a_closed_journal_is_whole_even_after_a_new_boot() {
 }
 
 #[test]
+fn a_promise_torn_by_a_kill_leaves_the_one_before() {
+    use crate::mem::store::Store;
+    let disk = MemoryDisk::default();
+    let mut opened = open(&disk).unwrap();
+    for epoch in 1..=6 {
+        opened.mark.promise(epoch).unwrap();
+    }
+    drop(opened);
+    let store = disk.open().unwrap();
+    let cells = store.mark();
+    // The two slots, by their first cell, the generation.
+    let newer = if cells.load(8) > cells.load(16) { 8 } else { 16 };
+    cells.store(newer + 1, !cells.load(newer + 1));
+    drop(store);
+    let recovered = open(&disk).unwrap().recovered;
+    assert_eq!((recovered.promised_epoch, recovered.unproven), (5, None));
+}
+
+#[test]
 fn an_unclean_boot_begins_a_new_incarnation_and_keeps_what_was_synced() {
     let disk = MemoryDisk::default();
     let (mut opened, mut model) = filled(&disk, &[1000; 100]);
