@@ -332,6 +332,8 @@ impl<A: Application> Agent for BookAgent<A> {
     }
 
     fn on_close(&mut self, _now: Nanos) {
+        // Whatever ended the process, what was received before is still told.
+        while matches!(self.read(), Ok(work) if work > 0) {}
         self.report();
         self.desk.application.on_close(&self.desk.books);
     }

@@ -119,7 +119,7 @@ impl Default for FeedConfig {
             reorder_wait: Nanos::from_micros(500),
             request_timeout: Nanos::from_millis(5),
             max_backoff: Nanos::from_millis(500),
-            attempts: 10,
+            attempts: 30,
             max_requests_in_flight: 16,
             max_request_count: mold::MAX_COUNT,
             silence: Nanos::from_secs(3),

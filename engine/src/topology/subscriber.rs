@@ -78,6 +78,9 @@ pub fn subscriber_on<D: Driver + Send + 'static, A: Application + 'static>(
     if config.subscriber.slow_consumer == SlowConsumer::Disconnect {
         subscriber = subscriber.evicting(config.memory.ring_bytes as u64 / 2);
     }
+    if config.subscriber.on_unfillable == OnUnfillable::Stop {
+        subscriber = subscriber.stopping_at_loss();
+    }
     if let Some(trace) = trace {
         subscriber = subscriber.traced(trace);
     }
