@@ -189,7 +189,6 @@ fn a_torn_end_is_cut_and_the_session_goes_on() {
     let publisher = site.publish(0, &day).arg("--rate=10000").start();
     wait_for_bytes(&record, size(&day) / 3);
     sequencer.kill();
-    wait_for_port(site.rewind);
     let (path, used) = segment(&site);
     let file = std::fs::File::options().write(true).open(&path).expect("the segment");
     file.write_all_at(&[0xA5; 24], used).expect("tearing the end");

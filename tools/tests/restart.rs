@@ -32,7 +32,6 @@ fn a_sequencer_killed_again_and_again_loses_nothing() {
         wait_for_bytes(&record, kill * size(&day) / (KILLS + 1));
         sequencer.wait_until_said("sequencing session");
         sequencer.kill();
-        wait_for_port(site.rewind);
         sequencer = site.sequence().start();
     }
     let summary = subscriber.good().json();
@@ -65,7 +64,6 @@ fn a_publisher_killed_and_started_from_its_beginning_is_sequenced_once() {
     for kill in 1..=3 {
         wait_for_bytes(&record, kill * size(&day) / 5);
         victim.kill();
-        wait_for_port(site.sources[0].rewind);
         victim = publish(0);
     }
     let summary = subscriber.good().json();

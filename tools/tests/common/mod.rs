@@ -363,13 +363,6 @@ pub fn wait_for_bytes(file: &Path, bytes: u64) {
     wait_for(&format!("{} to grow to {bytes} bytes", file.display()), || size(file) >= bytes);
 }
 
-/// Waits until nobody has a UDP port. The kernel takes down the io_uring of a killed process, and the sockets in it,
-/// after the process itself: whoever starts another at once may find the port still taken.
-#[track_caller]
-pub fn wait_for_port(address: SocketAddrV4) {
-    wait_for(&format!("{address} to be free"), || UdpSocket::bind(address).is_ok());
-}
-
 /// Bytes of a file, none when there is no file.
 pub fn size(file: &Path) -> u64 {
     std::fs::metadata(file).map_or(0, |metadata| metadata.len())
