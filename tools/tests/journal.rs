@@ -19,13 +19,13 @@ fn session(name: &str) -> Session {
     name.parse().unwrap()
 }
 
-fn open(dir: &Path) -> Opened<FileStore> {
+fn open(dir: &Path) -> Opened {
     let config =
         JournalConfig { segment_bytes: MIN_SEGMENT_BYTES, ..JournalConfig::new(session(SESSION), 0xBEEF) };
     Journal::open(FileStore::open(dir).unwrap(), &config).unwrap()
 }
 
-fn append(opened: &mut Opened<FileStore>, kind: Kind, payload: &[u8]) {
+fn append(opened: &mut Opened, kind: Kind, payload: &[u8]) {
     let chain = opened.journal.chain();
     let seq = chain.next().value();
     let header = Header {
@@ -55,12 +55,12 @@ fn payload(nth: u64) -> Vec<u8> {
 }
 
 /// Appends `count` messages more, the first of them number `from`.
-fn extend(opened: &mut Opened<FileStore>, from: u64, count: u64) {
+fn extend(opened: &mut Opened, from: u64, count: u64) {
     (from..from + count).for_each(|nth| append(opened, Kind::Message, &payload(nth)));
     opened.journal.publish();
 }
 
-fn shut(mut opened: Opened<FileStore>) {
+fn shut(mut opened: Opened) {
     close(opened.journal, &mut opened.syncer, &mut opened.mark).unwrap();
 }
 
