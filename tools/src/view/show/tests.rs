@@ -260,9 +260,9 @@ fn best_prices_that_changed_in_silence_are_shown_with_the_next_change() {
 #[test]
 fn a_snapshot_shows_all_books_and_another_session_forgets_them() {
     let mut books = Books::new(SMALL).unwrap();
-    some_orders()[..6].iter().for_each(|message| {
+    for message in &some_orders()[..6] {
         books.apply(message);
-    });
+    }
     let handover = Handover::new();
     let symbols = vec![Alpha::padded("AAPL")];
     let mut watched = watch(ViewConfig { symbols, ..shown(Show::Bbo, Format::Json) });
