@@ -76,6 +76,13 @@ fn record_bytes(len: usize) -> u64 {
 struct History {
     messages: Vec<Vec<u8>>,
     ends: Vec<u64>,
+    /// Where the next record goes: where the last one ends, or past padding that a claim made and did not use.
+    next: u64,
+    /// Up to where readers and taps may read.
+    tail: u64,
+    /// Up to where taps know that the writer may be overwriting.
+    intent: u64,
+    full_total: u64,
 }
 
 impl History {
@@ -84,25 +91,39 @@ impl History {
         count.checked_sub(1).map_or(0, |last| self.ends[last])
     }
 
-    fn next(&self) -> u64 {
-        self.end(self.messages.len())
-    }
-
     /// Where the record of message `number` starts, after any padding.
     fn start(&self, number: usize) -> u64 {
         self.ends[number] - record_bytes(self.messages[number].len())
     }
 
-    /// Where a record of a message of `len` bytes would end if it came next.
-    fn end_with(&self, len: usize) -> u64 {
-        let capacity = CAPACITY_BYTES as u64;
-        let to_end = capacity - self.next() % capacity;
-        self.next() + record_bytes(len) + if record_bytes(len) > to_end { to_end } else { 0 }
+    /// Where a record of a message of `len` bytes would start if it came next.
+    fn start_with(&self, len: usize) -> u64 {
+        let to_end = CAPACITY_BYTES as u64 - self.next % CAPACITY_BYTES as u64;
+        self.next + if record_bytes(len) > to_end { to_end } else { 0 }
     }
 
-    fn push(&mut self, message: Vec<u8>) {
-        self.ends.push(self.end_with(message.len()));
-        self.messages.push(message);
+    /// What a claim that is granted does, whether it is used or not.
+    fn grant(&mut self, len: usize) {
+        self.next = self.start_with(len);
+        let end = self.next + record_bytes(len);
+        if end > self.intent {
+            self.intent = end + CAPACITY_BYTES as u64 / 16;
+        }
+    }
+
+    /// What a claim or a publication did.
+    fn note(&mut self, message: Vec<u8>, outcome: Result<(), Refused>) {
+        match outcome {
+            Ok(()) => {
+                self.grant(message.len());
+                self.next += record_bytes(message.len());
+                self.ends.push(self.next);
+                self.messages.push(message);
+            }
+            Err(Refused::Full) => self.full_total += 1,
+            Err(Refused::TooLong { .. }) => return,
+        }
+        self.tail = self.next;
     }
 
     /// What a claim of `len` bytes has to give, when the slowest reader, if there is one, has consumed up to `gate`.
@@ -111,7 +132,9 @@ impl History {
             return Err(Refused::TooLong { len, max: MAX_LEN });
         }
         match gate {
-            Some(gate) if self.end_with(len) > gate + CAPACITY_BYTES as u64 => Err(Refused::Full),
+            Some(gate) if self.start_with(len) + record_bytes(len) > gate + CAPACITY_BYTES as u64 => {
+                Err(Refused::Full)
+            }
             _ => Ok(()),
         }
     }
@@ -121,13 +144,11 @@ struct World {
     writer: Writer,
     subscriptions: Subscriptions,
     history: History,
-    /// Each with the number of the message it has to see next, and whether it has seen it without taking it: then
-    /// the padding before it is consumed.
-    readers: Vec<(Reader, usize, bool)>,
-    guests: Vec<(Guest, usize)>,
+    /// Each with the number of the message it has to see next, and a position it is known to be past.
+    readers: Vec<(Reader, usize, u64)>,
+    guests: Vec<(Guest, usize, u64)>,
     evicted: Vec<Guest>,
-    taps: Vec<(Tap, usize)>,
-    full_total: u64,
+    taps: Vec<(Tap, usize, u64)>,
 }
 
 impl World {
@@ -141,23 +162,19 @@ impl World {
             guests: Vec::new(),
             evicted: Vec::new(),
             taps: Vec::new(),
-            full_total: 0,
         }
     }
 
     /// What the slowest reader or guest has consumed, if there is one.
     fn gate(&self) -> Option<u64> {
-        let history = &self.history;
-        let readers = self.readers.iter().map(|(_, next, seen)| match seen {
-            true => history.start(*next),
-            false => history.end(*next),
-        });
-        readers.chain(self.guests.iter().map(|(_, next)| history.end(*next))).min()
+        let readers = self.readers.iter().map(|(_, next, past)| self.history.end(*next).max(*past));
+        let guests = self.guests.iter().map(|(_, next, past)| self.history.end(*next).max(*past));
+        readers.chain(guests).min()
     }
 
     fn release_all(&mut self) {
         self.readers.iter_mut().for_each(|(reader, ..)| reader.release());
-        self.guests.iter_mut().for_each(|(guest, _)| guest.release());
+        self.guests.iter_mut().for_each(|(guest, ..)| guest.release());
     }
 
     fn run(&mut self, step: Step) {
@@ -168,14 +185,16 @@ impl World {
             Step::Abort(len) => self.claim(len, false),
             Step::Batch(lens) => self.batch(&lens),
             Step::AddReader => match self.subscriptions.reader() {
-                Ok(reader) => self.readers.push((reader, self.history.messages.len(), false)),
+                Ok(reader) => self.readers.push((reader, self.history.messages.len(), self.history.next)),
                 Err(error) => self.refused_a_seat(error),
             },
             Step::AddGuest => match self.subscriptions.guest() {
-                Ok(guest) => self.guests.push((guest, self.history.messages.len())),
+                Ok(guest) => self.guests.push((guest, self.history.messages.len(), self.history.next)),
                 Err(error) => self.refused_a_seat(error),
             },
-            Step::AddTap => self.taps.push((self.subscriptions.tap(), self.history.messages.len())),
+            Step::AddTap => {
+                self.taps.push((self.subscriptions.tap(), self.history.messages.len(), self.history.tail));
+            }
             Step::DropReader(which) if !self.readers.is_empty() => {
                 self.readers.swap_remove(which % self.readers.len());
             }
@@ -190,7 +209,7 @@ impl World {
             Step::Evict(lag_bytes) => self.evict(lag_bytes),
             _ => {}
         }
-        assert_eq!(self.writer.full_total(), self.full_total);
+        assert_eq!(self.writer.full_total(), self.history.full_total);
     }
 
     fn refused_a_seat(&self, error: NoSlot) {
@@ -202,14 +221,7 @@ impl World {
         let message = message(self.history.messages.len(), len);
         let expected = self.history.expected(len, self.gate());
         assert_eq!(self.writer.try_publish(&message), expected);
-        self.note(message, expected);
-    }
-
-    fn note(&mut self, message: Vec<u8>, outcome: Result<(), Refused>) {
-        match outcome {
-            Ok(()) => self.history.push(message),
-            Err(refused) => self.full_total += u64::from(refused == Refused::Full),
-        }
+        self.history.note(message, expected);
     }
 
     fn claim(&mut self, len: usize, commit: bool) {
@@ -223,7 +235,9 @@ impl World {
         });
         assert_eq!(claim, expected);
         if commit || expected.is_err() {
-            self.note(message, expected);
+            self.history.note(message, expected);
+        } else {
+            self.history.grant(len);
         }
     }
 
@@ -238,16 +252,13 @@ impl World {
                 claim.commit();
             });
             assert_eq!(claim, expected);
-            match expected {
-                Ok(()) => self.history.push(message),
-                Err(refused) => self.full_total += u64::from(refused == Refused::Full),
-            }
+            self.history.note(message, expected);
         }
     }
 
     fn read(&mut self, which: usize, limit: usize) {
         let which = which % self.readers.len();
-        let (reader, next, seen) = &mut self.readers[which];
+        let (reader, next, _) = &mut self.readers[which];
         let messages = &self.history.messages;
         let expected = limit.min(messages.len() - *next);
         let taken = reader.poll(limit, |bytes| {
@@ -256,7 +267,6 @@ impl World {
             true
         });
         assert_eq!(taken, expected);
-        *seen &= taken == 0;
         if *next == messages.len() {
             assert!(reader.peek().is_none());
             assert_eq!(reader.lag_bytes(), 0);
@@ -266,7 +276,7 @@ impl World {
     /// Takes `at` messages and stops before the next, which has to come again.
     fn stop_at(&mut self, which: usize, at: usize) {
         let which = which % self.readers.len();
-        let (reader, next, seen) = &mut self.readers[which];
+        let (reader, next, past) = &mut self.readers[which];
         let mut offered = 0;
         let taken = reader.poll(usize::MAX, |bytes| {
             assert_eq!(bytes, self.history.messages[*next + offered]);
@@ -275,12 +285,15 @@ impl World {
         });
         assert_eq!(taken, at.min(self.history.messages.len() - *next));
         *next += taken;
-        *seen = offered > taken;
+        if offered > taken {
+            // It has seen the next message without taking it: the padding before it is consumed.
+            *past = self.history.start(*next);
+        }
     }
 
     fn guest_read(&mut self, which: usize, limit: usize) {
         let which = which % self.guests.len();
-        let (guest, next) = &mut self.guests[which];
+        let (guest, next, _) = &mut self.guests[which];
         for _ in 0..limit {
             let expected = self.history.messages.get(*next).map(Vec::as_slice);
             assert_eq!(guest.try_next(), Ok(expected));
@@ -290,35 +303,33 @@ impl World {
 
     fn tap_read(&mut self, which: usize, limit: usize) {
         let which = which % self.taps.len();
-        let (tap, next) = &mut self.taps[which];
+        let (tap, next, past) = &mut self.taps[which];
         for _ in 0..limit {
-            let lag_bytes = self.history.next() - self.history.end(*next);
+            let position = self.history.end(*next).max(*past);
+            let lag_bytes = self.history.tail - position;
             assert_eq!(tap.lag_bytes(), lag_bytes);
-            match tap.try_next() {
-                Ok(message) => {
-                    assert!(lag_bytes <= CAPACITY_BYTES as u64, "what is overwritten is not handed out");
-                    assert_eq!(message, self.history.messages.get(*next).map(Vec::as_slice));
-                    *next += usize::from(message.is_some());
-                }
-                Err(Overrun { skipped_bytes }) => {
-                    assert_eq!(skipped_bytes, lag_bytes);
-                    assert!(lag_bytes > CAPACITY_BYTES as u64 / 16 * 15, "what is whole is not skipped");
-                    *next = self.history.messages.len();
-                }
+            if lag_bytes > 0 && self.history.intent > position + CAPACITY_BYTES as u64 {
+                assert_eq!(tap.try_next(), Err(Overrun { skipped_bytes: lag_bytes }));
+                (*next, *past) = (self.history.messages.len(), self.history.tail);
+            } else {
+                let expected = self.history.messages.get(*next).map(Vec::as_slice);
+                assert_eq!(tap.try_next(), Ok(expected));
+                *next += usize::from(expected.is_some());
             }
         }
     }
 
     fn evict(&mut self, lag_bytes: u64) {
         // Whoever joined and was not admitted yet is not behind; admit all.
-        drop(self.writer.try_claim(0));
-        self.full_total = self.writer.full_total();
-        let next = self.history.next();
-        let (slow, rest): (Vec<_>, Vec<_>) =
-            self.guests.drain(..).partition(|(_, at)| next - self.history.end(*at) >= lag_bytes);
+        self.claim(0, false);
+        let next = self.history.next;
+        let (slow, rest): (Vec<_>, Vec<_>) = self
+            .guests
+            .drain(..)
+            .partition(|(_, at, past)| next - self.history.end(*at).max(*past) >= lag_bytes);
         self.guests = rest;
         assert_eq!(self.writer.evict_lagging(lag_bytes), slow.len());
-        for (mut guest, _) in slow {
+        for (mut guest, ..) in slow {
             assert_eq!(guest.try_next(), Err(Evicted));
             self.evicted.push(guest);
         }

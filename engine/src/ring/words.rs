@@ -8,25 +8,24 @@ use crate::sync::{AtomicU64, Ordering};
 
 pub(super) const WORD_BYTES: usize = size_of::<u64>();
 
-/// Copies `bytes` into as many of `words` as they fill; the last one is padded with zeros.
+/// Copies `bytes` into `words`, which they fill; the last one is padded with zeros.
 #[inline]
 pub(super) fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
     let (whole, rest) = bytes.as_chunks::<WORD_BYTES>();
-    let (whole_words, rest_words) = words.split_at(whole.len());
-    for (word, bytes) in whole_words.iter().zip(whole) {
+    for (word, bytes) in words.iter().zip(whole) {
         word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
     }
     if !rest.is_empty() {
         let mut last = [0; WORD_BYTES];
         last[..rest.len()].copy_from_slice(rest);
-        rest_words[0].store(u64::from_ne_bytes(last), Ordering::Relaxed);
+        words[whole.len()].store(u64::from_ne_bytes(last), Ordering::Relaxed);
     }
 }
 
-/// Copies `values` into the first of `words`.
+/// Copies `values` into `words`, as many as there are of both.
 #[inline]
 pub(super) fn store_words(words: &[AtomicU64], values: &[u64]) {
-    for (word, value) in words[..values.len()].iter().zip(values) {
+    for (word, value) in words.iter().zip(values) {
         word.store(*value, Ordering::Relaxed);
     }
 }
@@ -48,13 +47,14 @@ mod mapped {
 
     use super::{AtomicU64, WORD_BYTES};
     use crate::mem::{Region, RegionView};
+    use crate::sync::Arc;
 
     /// Words of a mapping, kept mapped.
     #[derive(Debug)]
     pub(in crate::ring) struct Words {
         base: NonNull<AtomicU64>,
         len: usize,
-        _mapping: Mapping,
+        mapping: Arc<Mapping>,
     }
 
     #[derive(Debug)]
@@ -64,7 +64,7 @@ mod mapped {
         View(RegionView),
     }
 
-    // SAFETY: a `Words` is a shared slice of atomics and the owner of the mapping under it; both may be used and
+    // SAFETY: a `Words` is a shared slice of atomics and an owner of the mapping under it; both may be used and
     // dropped by any thread.
     unsafe impl Send for Words {}
     // SAFETY: as above; through `&self` there is only `&[AtomicU64]` and `lend`, whose contract covers threads.
@@ -75,22 +75,29 @@ mod mapped {
     pub(in crate::ring) struct Scratch;
 
     impl Words {
-        /// The first `len` words of `region`.
-        pub(in crate::ring) fn of_region(region: Region, len: usize) -> Words {
-            let words = &region.atomics()[..len];
-            Words { base: NonNull::from(words).cast(), len: words.len(), _mapping: Mapping::Region(region) }
+        pub(in crate::ring) fn of_region(region: Region) -> Words {
+            let words = region.atomics();
+            let (base, len) = (NonNull::from(words).cast(), words.len());
+            Words { base, len, mapping: Arc::new(Mapping::Region(region)) }
         }
 
-        /// The first `len` words of `view`. They must not be stored to, and loaded only `Relaxed`: the pages are
-        /// read-only.
-        pub(in crate::ring) fn of_view(view: RegionView, len: usize) -> Words {
-            let words = &view.words()[..len];
-            Words { base: NonNull::from(words).cast(), len: words.len(), _mapping: Mapping::View(view) }
+        /// Words that must not be stored to, and loaded only `Relaxed`: the pages are read-only.
+        pub(in crate::ring) fn of_view(view: RegionView) -> Words {
+            let words = view.words();
+            let (base, len) = (NonNull::from(words).cast(), words.len());
+            Words { base, len, mapping: Arc::new(Mapping::View(view)) }
         }
 
+        /// The `len` words from `at` on.
+        pub(in crate::ring) fn part(&self, at: usize, len: usize) -> Words {
+            let base = NonNull::from(&self.as_slice()[at..at + len]).cast();
+            Words { base, len, mapping: Arc::clone(&self.mapping) }
+        }
+
+        #[inline]
         pub(in crate::ring) fn as_slice(&self) -> &[AtomicU64] {
-            // SAFETY: `base` and `len` are those of the mapping's own slice of atomics (or of words that are
-            // transparent atomics), and `_mapping` keeps it there as long as `self`.
+            // SAFETY: `base` and `len` are those of a part of the mapping's own slice of atomics (or of words that
+            // are transparent atomics), and `mapping` keeps it there as long as `self`.
             unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.len) }
         }
 
@@ -128,12 +135,17 @@ mod modelled {
     pub(in crate::ring) struct Scratch(Vec<u8>);
 
     impl Words {
-        pub(in crate::ring) fn of_region(region: Region, len: usize) -> Words {
-            Words(region.atomics()[..len].iter().map(|_| AtomicU64::new(0)).collect())
+        /// Nothing yet: loom has memory for the parts only.
+        pub(in crate::ring) fn of_region(_: Region) -> Words {
+            Words(Box::default())
         }
 
-        pub(in crate::ring) fn of_view(view: RegionView, len: usize) -> Words {
-            Words(view.words()[..len].iter().map(|word| AtomicU64::new(word.load())).collect())
+        pub(in crate::ring) fn of_view(_: RegionView) -> Words {
+            Words(Box::default())
+        }
+
+        pub(in crate::ring) fn part(&self, _: usize, len: usize) -> Words {
+            Words((0..len).map(|_| AtomicU64::new(0)).collect())
         }
 
         pub(in crate::ring) fn as_slice(&self) -> &[AtomicU64] {

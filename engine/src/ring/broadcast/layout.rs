@@ -62,7 +62,7 @@ pub(super) struct Slot<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Record {
     Message { len: usize },
-    Padding { bytes: usize },
+    Padding { bytes: u64 },
 }
 
 const PADDING_BIT: u64 = 1 << 63;
@@ -73,7 +73,7 @@ impl Record {
         if word & PADDING_BIT == 0 {
             Record::Message { len: word as usize }
         } else {
-            Record::Padding { bytes: (word & !PADDING_BIT) as usize }
+            Record::Padding { bytes: word & !PADDING_BIT }
         }
     }
 
@@ -81,27 +81,29 @@ impl Record {
     pub(super) fn encode(self) -> u64 {
         match self {
             Record::Message { len } => len as u64,
-            Record::Padding { bytes } => bytes as u64 | PADDING_BIT,
+            Record::Padding { bytes } => bytes | PADDING_BIT,
         }
     }
 }
 
 /// Bytes that the record of a message of `len` bytes takes.
 #[inline]
-pub(super) const fn record_bytes(len: usize) -> usize {
-    WORD_BYTES + len.next_multiple_of(WORD_BYTES)
+pub(super) const fn record_bytes(len: usize) -> u64 {
+    const WORD: u64 = WORD_BYTES as u64;
+    WORD + ((len as u64 + WORD - 1) & !(WORD - 1))
 }
 
 pub(super) const fn region_bytes(spec: &RingSpec) -> usize {
-    (SLOTS_AT + spec.max_readers * LINE_WORDS) * WORD_BYTES + spec.capacity_bytes
+    control_words(spec.max_readers) * WORD_BYTES + spec.capacity_bytes
 }
 
-/// How far ahead of need `INTENT` is raised: enough to do it rarely, little enough to leave taps most of the ring. Two
-/// longest messages, padding and this still fit the ring, or the newest message would look overwritten to a tap.
-pub(super) const fn intent_step(capacity_bytes: usize) -> u64 {
-    let share = if cfg!(loom) { 2 } else { 16 };
-    (capacity_bytes / share) as u64
+const fn control_words(max_readers: usize) -> usize {
+    SLOTS_AT + max_readers * LINE_WORDS
 }
+
+/// `INTENT` is raised this share of the ring ahead of need: enough to do it rarely, little enough to leave taps most of the ring. Two
+/// longest messages, padding and this still fit the ring, or the newest message would look overwritten to a tap.
+pub(super) const INTENT_SHARE: u64 = if cfg!(loom) { 2 } else { 16 };
 
 pub(super) const fn max_message_bytes(capacity_bytes: usize) -> usize {
     let share = capacity_bytes / MESSAGE_SHARE - WORD_BYTES;
@@ -111,8 +113,8 @@ pub(super) const fn max_message_bytes(capacity_bytes: usize) -> usize {
 /// A ring's memory, laid out.
 #[derive(Debug)]
 pub(super) struct Shared {
-    words: Words,
-    data_at: usize,
+    control: Words,
+    data: Words,
     max_readers: usize,
     capacity_bytes: usize,
     path: Option<PathBuf>,
@@ -129,9 +131,8 @@ impl Shared {
             return Err(CreateError::TooSmall { needed_bytes, actual_bytes });
         }
         let path = region.path();
-        let words = Words::of_region(region, needed_bytes / WORD_BYTES);
-        let shared = Shared::over(words, spec, path);
-        let control = shared.words.as_slice();
+        let shared = Shared::over(&Words::of_region(region), spec, path);
+        let control = shared.control.as_slice();
         control[VERSION_AT].store(VERSION, Ordering::Relaxed);
         control[CAPACITY_AT].store(spec.capacity_bytes as u64, Ordering::Relaxed);
         control[READERS_AT].store(spec.max_readers as u64, Ordering::Relaxed);
@@ -155,25 +156,26 @@ impl Shared {
             max_readers: usize::try_from(words[READERS_AT].load()).unwrap_or(usize::MAX),
         };
         check(&spec).map_err(|_| AttachError::NoRing)?;
-        let needed_bytes = region_bytes(&spec);
-        if view.len_bytes() < needed_bytes {
+        if view.len_bytes() < region_bytes(&spec) {
             return Err(AttachError::NoRing);
         }
-        Ok(Shared::over(Words::of_view(view, needed_bytes / WORD_BYTES), &spec, None))
+        Ok(Shared::over(&Words::of_view(view), &spec, None))
     }
 
-    fn over(words: Words, spec: &RingSpec, path: Option<PathBuf>) -> Shared {
+    fn over(words: &Words, spec: &RingSpec, path: Option<PathBuf>) -> Shared {
+        let control_words = control_words(spec.max_readers);
         Shared {
-            words,
-            data_at: SLOTS_AT + spec.max_readers * LINE_WORDS,
+            control: words.part(0, control_words),
+            data: words.part(control_words, spec.capacity_bytes / WORD_BYTES),
             max_readers: spec.max_readers,
             capacity_bytes: spec.capacity_bytes,
             path,
         }
     }
 
-    pub(super) fn capacity_bytes(&self) -> usize {
-        self.capacity_bytes
+    #[inline]
+    pub(super) fn capacity_bytes(&self) -> u64 {
+        self.capacity_bytes as u64
     }
 
     pub(super) fn max_readers(&self) -> usize {
@@ -190,26 +192,26 @@ impl Shared {
 
     #[inline]
     pub(super) fn tail(&self) -> &AtomicU64 {
-        &self.words.as_slice()[TAIL_AT]
+        &self.control.as_slice()[TAIL_AT]
     }
 
     #[inline]
     pub(super) fn intent(&self) -> &AtomicU64 {
-        &self.words.as_slice()[INTENT_AT]
+        &self.control.as_slice()[INTENT_AT]
     }
 
     #[inline]
     pub(super) fn roster(&self) -> &AtomicU64 {
-        &self.words.as_slice()[ROSTER_AT]
+        &self.control.as_slice()[ROSTER_AT]
     }
 
     pub(super) fn closed(&self) -> &AtomicU64 {
-        &self.words.as_slice()[CLOSED_AT]
+        &self.control.as_slice()[CLOSED_AT]
     }
 
     pub(super) fn slot(&self, index: usize) -> Slot<'_> {
         let at = SLOTS_AT + index * LINE_WORDS;
-        let words = self.words.as_slice();
+        let words = self.control.as_slice();
         Slot { state: &words[at], position: &words[at + 1] }
     }
 
@@ -217,10 +219,10 @@ impl Shared {
         (0..self.max_readers).map(|index| self.slot(index))
     }
 
-    /// The data's words.
+    /// The words of the records.
     #[inline]
-    pub(super) fn data(&self) -> &[AtomicU64] {
-        &self.words.as_slice()[self.data_at..]
+    pub(super) fn data(&self) -> &Words {
+        &self.data
     }
 
     /// Which of the data's words stands at `position`.
@@ -230,15 +232,9 @@ impl Shared {
     }
 
     /// What a padding record at word `at` says, if there can be one: only where a record would not fit.
-    pub(super) fn padding_bytes(&self, at: usize) -> Option<usize> {
-        let to_end = self.capacity_bytes - at * WORD_BYTES;
+    pub(super) fn padding_bytes(&self, at: usize) -> Option<u64> {
+        let to_end = (self.capacity_bytes - at * WORD_BYTES) as u64;
         (to_end < record_bytes(self.max_message_bytes())).then_some(to_end)
-    }
-
-    /// Whole memory, and where its data begins, for lending.
-    #[inline]
-    pub(super) fn words(&self) -> (&Words, usize) {
-        (&self.words, self.data_at)
     }
 
     /// Whether the record at `position` was still whole when everything loaded so far was loaded.
@@ -248,7 +244,7 @@ impl Shared {
     #[inline]
     pub(super) fn is_intact(&self, position: u64) -> bool {
         fence(Ordering::Acquire);
-        self.intent().load(Ordering::Relaxed) <= position.wrapping_add(self.capacity_bytes as u64)
+        self.intent().load(Ordering::Relaxed) <= position.wrapping_add(self.capacity_bytes())
     }
 }
 

@@ -28,12 +28,9 @@ impl Reader {
     #[inline]
     pub fn peek(&mut self) -> Option<&[u8]> {
         let len = self.next_len()?;
-        let at = self.seat.shared().index(self.position) + 1;
-        let (words, data_at) = self.seat.shared().words();
-        // SAFETY: the record lies between our released position and the tail. Its stores happen-before the tail was
-        // stored, which we loaded with acquire. The writer stores here again only after it has acquired a position
-        // of ours beyond the record, which takes `&mut self` and so ends the loan.
-        Some(unsafe { words.lend(data_at + at, len, &mut self.scratch) })
+        let shared = self.seat.shared();
+        // SAFETY: as for `poll`.
+        Some(unsafe { shared.data().lend(shared.index(self.position) + 1, len, &mut self.scratch) })
     }
 
     /// Steps over the next message, if there is one.
@@ -43,7 +40,7 @@ impl Reader {
     #[inline]
     pub fn advance(&mut self) {
         if let Some(len) = self.next_len() {
-            self.position += record_bytes(len) as u64;
+            self.position += record_bytes(len);
             self.seat.release_in_steps(self.position);
         }
     }
@@ -61,13 +58,30 @@ impl Reader {
     #[inline]
     pub fn poll(&mut self, limit: usize, mut on_message: impl FnMut(&[u8]) -> bool) -> usize {
         let mut taken = 0;
-        while taken < limit {
-            match self.peek() {
-                Some(message) if on_message(message) => {}
-                _ => break,
+        'all: while taken < limit && (self.position < self.tail || self.look_again()) {
+            // Local copies and one bound, for the compiler to keep in registers.
+            let (shared, mut position) = (self.seat.shared(), self.position);
+            let until = self.tail.min(self.seat.release_due());
+            while position < until && taken < limit {
+                let at = shared.index(position);
+                match Record::decode(shared.data().as_slice()[at].load(Ordering::Relaxed)) {
+                    Record::Padding { bytes } => position += bytes,
+                    Record::Message { len } => {
+                        // SAFETY: the record lies between our released position and the tail. Its stores
+                        // happen-before the tail's, which we loaded with acquire. The writer stores here again only
+                        // after it has acquired a position of ours beyond the record or the news that we left; both
+                        // take `&mut self`, and so the end of this loan.
+                        let message = unsafe { shared.data().lend(at + 1, len, &mut self.scratch) };
+                        if !on_message(message) {
+                            break 'all;
+                        }
+                        position += record_bytes(len);
+                        taken += 1;
+                    }
+                }
+                self.position = position;
             }
-            self.advance();
-            taken += 1;
+            self.seat.release_in_steps(self.position);
         }
         self.release();
         taken
@@ -96,9 +110,10 @@ impl Reader {
                 return None;
             }
             let shared = self.seat.shared();
-            match Record::decode(shared.data()[shared.index(self.position)].load(Ordering::Relaxed)) {
+            let word = &shared.data().as_slice()[shared.index(self.position)];
+            match Record::decode(word.load(Ordering::Relaxed)) {
                 Record::Message { len } => return Some(len),
-                Record::Padding { bytes } => self.position += bytes as u64,
+                Record::Padding { bytes } => self.position += bytes,
             }
         }
     }

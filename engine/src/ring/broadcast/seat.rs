@@ -1,5 +1,7 @@
 //! A reader's or guest's place at the gate: the slot that the writer watches.
 
+use std::cell::Cell;
+
 use super::NoSlot;
 use super::layout::{Shared, Slot, slot};
 use crate::sync::{Arc, Ordering};
@@ -9,8 +11,8 @@ use crate::sync::{Arc, Ordering};
 pub(super) struct Seat {
     shared: Arc<Shared>,
     index: usize,
-    /// What the writer knows; meaningless before admission.
-    released: u64,
+    /// The position that the writer knows; meaningless before admission.
+    released: Cell<u64>,
 }
 
 impl Seat {
@@ -22,7 +24,7 @@ impl Seat {
         });
         let index = free.ok_or(NoSlot { max_readers: shared.max_readers() })?;
         shared.roster().fetch_add(1, Ordering::Release);
-        Ok(Seat { shared: Arc::clone(shared), index, released: 0 })
+        Ok(Seat { shared: Arc::clone(shared), index, released: Cell::new(0) })
     }
 
     #[inline]
@@ -39,24 +41,30 @@ impl Seat {
     }
 
     /// Where the writer let us in. Only once it did.
-    pub(super) fn admitted_at(&mut self) -> u64 {
-        self.released = self.slot().position.load(Ordering::Relaxed);
-        self.released
+    pub(super) fn admitted_at(&self) -> u64 {
+        self.released.set(self.slot().position.load(Ordering::Relaxed));
+        self.released.get()
     }
 
     /// Gives the room before `position` back to the writer.
     #[inline]
-    pub(super) fn release(&mut self, position: u64) {
-        if position != self.released {
+    pub(super) fn release(&self, position: u64) {
+        if position != self.released.get() {
             self.slot().position.store(position, Ordering::Release);
-            self.released = position;
+            self.released.set(position);
         }
     }
 
-    /// The same, but only every eighth of the ring: the writer reads this cache line.
+    /// Where to release at the latest. Not much earlier either: the writer's processor has to fetch the line.
     #[inline]
-    pub(super) fn release_in_steps(&mut self, position: u64) {
-        if position - self.released >= self.shared.capacity_bytes() as u64 / 8 {
+    pub(super) fn release_due(&self) -> u64 {
+        self.released.get() + self.shared.capacity_bytes() / 8
+    }
+
+    /// Releases if it is due.
+    #[inline]
+    pub(super) fn release_in_steps(&self, position: u64) {
+        if position >= self.release_due() {
             self.release(position);
         }
     }

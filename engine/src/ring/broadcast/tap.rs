@@ -91,7 +91,7 @@ impl Copier {
                     return Ok(None);
                 }
             }
-            let data = shared.data();
+            let data = shared.data().as_slice();
             let at = shared.index(self.position);
             let record = Record::decode(data[at].load(Ordering::Relaxed));
             let (message, bytes) = match record {
@@ -109,7 +109,7 @@ impl Copier {
                 return Err(Overwritten);
             }
             // Another process's tail may be anything.
-            self.position = self.position.wrapping_add(bytes as u64);
+            self.position = self.position.wrapping_add(bytes);
             if message.is_some() {
                 return Ok(message);
             }

@@ -2,9 +2,9 @@ use std::ops::{Deref, DerefMut};
 
 use zerocopy::IntoBytes;
 
-use super::layout::{Record, Shared, intent_step, record_bytes, slot};
+use super::layout::{INTENT_SHARE, Record, Shared, record_bytes, slot};
 use crate::ring::words::{WORD_BYTES, store_bytes, store_words};
-use crate::sync::{Arc, Ordering, fence};
+use crate::sync::{Arc, AtomicU64, Ordering, fence};
 
 /// Why nothing was claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,29 +28,32 @@ pub struct Writer {
     shared: Arc<Shared>,
     /// Where the next record goes.
     next: u64,
-    /// What the readers know to be there.
-    published: u64,
-    /// No reader needs anything before this, less the capacity. Can be too low, never too high.
+    /// A record that ends by here has room: before the end of the data, past no reader, and announced to taps.
+    granted: u64,
+    /// A capacity past what the slowest reader still needed when last looked at, so never past `next` and a capacity.
     limit: u64,
-    /// What taps know may be overwritten: ahead of `next`, so that it is told rarely.
+    /// What taps know may be overwritten.
     intent: u64,
     roster: u64,
     full_total: u64,
+    max_message_bytes: usize,
     staging: Box<[u64]>,
-}
-
-/// Room found for a record: padding from `next` to `start`, the record from there to `end`.
-#[derive(Clone, Copy, Debug)]
-struct Room {
-    start: u64,
-    end: u64,
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>) -> Writer {
-        let staging = vec![0; shared.max_message_bytes().div_ceil(WORD_BYTES)].into_boxed_slice();
-        let limit = shared.capacity_bytes() as u64;
-        Writer { shared, next: 0, published: 0, limit, intent: 0, roster: 0, full_total: 0, staging }
+        let max_message_bytes = shared.max_message_bytes();
+        Writer {
+            next: 0,
+            granted: 0,
+            limit: shared.capacity_bytes(),
+            intent: 0,
+            roster: 0,
+            full_total: 0,
+            max_message_bytes,
+            staging: vec![0; max_message_bytes.div_ceil(WORD_BYTES)].into_boxed_slice(),
+            shared,
+        }
     }
 
     /// Claims room for a message of `len` bytes, to be written in place and committed.
@@ -59,8 +62,10 @@ impl Writer {
     /// [`Refused::Full`], counted; [`Refused::TooLong`].
     #[inline]
     pub fn try_claim(&mut self, len: usize) -> Result<Claim<'_>, Refused> {
-        let room = self.find_room(len)?;
-        Ok(Claim { writer: self, room, len, publish: true })
+        if !self.has_room(len) {
+            return Err(self.refusal(len));
+        }
+        Ok(Claim { writer: self, len, publish: true })
     }
 
     /// Publishes `message`: a claim, a copy and a commit in one, and cheaper.
@@ -69,19 +74,21 @@ impl Writer {
     /// As [`Writer::try_claim`].
     #[inline]
     pub fn try_publish(&mut self, message: &[u8]) -> Result<(), Refused> {
-        self.append(message)?;
+        if !self.append(message) {
+            return Err(self.refusal(message.len()));
+        }
         self.publish();
         Ok(())
     }
 
     /// Starts a batch: what it commits becomes visible all at once, when the batch is dropped or the ring is full.
     pub fn batch(&mut self) -> Batch<'_> {
-        Batch { writer: self }
+        Batch { from: self.next, writer: self }
     }
 
     /// Longest message that fits.
     pub fn max_message_bytes(&self) -> usize {
-        self.shared.max_message_bytes()
+        self.max_message_bytes
     }
 
     /// Bytes of records the ring holds.
@@ -116,29 +123,51 @@ impl Writer {
         self.full_total
     }
 
+    /// Whether the record of a message of `len` bytes can be written at `next`, having made room if need be.
     #[inline]
-    fn find_room(&mut self, len: usize) -> Result<Room, Refused> {
+    fn has_room(&mut self, len: usize) -> bool {
         if self.shared.roster().load(Ordering::Acquire) != self.roster {
             self.admit();
         }
-        let max = self.staging.len() * WORD_BYTES;
-        if len > max {
-            return Err(Refused::TooLong { len, max });
-        }
-        let capacity = self.shared.capacity_bytes() as u64;
-        let needed = record_bytes(len) as u64;
-        let to_end = capacity - (self.next & (capacity - 1));
-        let start = if needed > to_end { self.next + to_end } else { self.next };
-        let room = Room { start, end: start + needed };
-        if room.end > self.limit {
+        len <= self.max_message_bytes
+            && (self.next + record_bytes(len) <= self.granted || self.make_room(record_bytes(len)))
+    }
+
+    #[cold]
+    fn refusal(&self, len: usize) -> Refused {
+        let max = self.max_message_bytes;
+        if len > max { Refused::TooLong { len, max } } else { Refused::Full }
+    }
+
+    /// The rare part: looks at the readers, announces what will be overwritten, goes round the end of the data.
+    #[inline(never)]
+    fn make_room(&mut self, needed: u64) -> bool {
+        let capacity = self.shared.capacity_bytes();
+        let lap_end = |position| (position | (capacity - 1)) + 1;
+        let fits = self.next + needed <= lap_end(self.next);
+        let start = if fits { self.next } else { lap_end(self.next) };
+        let end = start + needed;
+        if end > self.limit {
             self.limit = self.slowest() + capacity;
-            if room.end > self.limit {
+            if end > self.limit {
                 self.full_total += 1;
                 self.publish();
-                return Err(Refused::Full);
+                return false;
             }
         }
-        Ok(room)
+        if end > self.intent {
+            self.intent = end + capacity / INTENT_SHARE;
+            self.shared.intent().store(self.intent, Ordering::Relaxed);
+            fence(Ordering::Release);
+        }
+        if !fits {
+            let padding = Record::Padding { bytes: start - self.next };
+            let word = &self.shared.data().as_slice()[self.shared.index(self.next)];
+            word.store(padding.encode(), Ordering::Relaxed);
+            self.next = start;
+        }
+        self.granted = lap_end(start).min(self.limit).min(self.intent);
+        true
     }
 
     /// Lets those in who asked, at the next record.
@@ -153,7 +182,7 @@ impl Writer {
                 _ => continue,
             };
             waiting.position.store(self.next, Ordering::Relaxed);
-            // Fails when it has left again. `limit` holds for newcomers too: it is never beyond `next` and a capacity.
+            // Fails when it has left again. `limit` holds for newcomers too.
             let _ = waiting.state.compare_exchange(state, admitted, Ordering::Release, Ordering::Relaxed);
         }
     }
@@ -168,39 +197,29 @@ impl Writer {
     }
 
     #[inline]
-    fn append(&mut self, message: &[u8]) -> Result<(), Refused> {
-        let room = self.find_room(message.len())?;
-        let at = self.open_record(room, message.len());
-        store_bytes(&self.shared.data()[at..], message);
-        Ok(())
+    fn append(&mut self, message: &[u8]) -> bool {
+        let has_room = self.has_room(message.len());
+        if has_room {
+            self.write_record(message.len(), |words, _| store_bytes(words, message));
+        }
+        has_room
     }
 
-    /// Writes the headers of the record, and of the padding before it, and gives the word where its message goes.
+    /// Writes a record where there is room for it. `fill` gets the words of its message, and the staging.
     #[inline]
-    fn open_record(&mut self, room: Room, len: usize) -> usize {
-        if room.end > self.intent {
-            self.intent = room.end + intent_step(self.shared.capacity_bytes());
-            self.shared.intent().store(self.intent, Ordering::Relaxed);
-            fence(Ordering::Release);
-        }
-        let data = self.shared.data();
-        if room.start != self.next {
-            let padding = Record::Padding { bytes: (room.start - self.next) as usize };
-            data[self.shared.index(self.next)].store(padding.encode(), Ordering::Relaxed);
-        }
-        let at = self.shared.index(room.start);
-        data[at].store(Record::Message { len }.encode(), Ordering::Relaxed);
-        self.next = room.end;
-        at + 1
+    fn write_record(&mut self, len: usize, fill: impl FnOnce(&[AtomicU64], &[u64])) {
+        let at = self.shared.index(self.next);
+        let words = len.div_ceil(WORD_BYTES);
+        let (header, message) = self.shared.data().as_slice()[at..][..words + 1].split_at(1);
+        header[0].store(Record::Message { len }.encode(), Ordering::Relaxed);
+        fill(message, &self.staging[..words]);
+        self.next += record_bytes(len);
     }
 
     /// Makes everything committed visible.
     #[inline]
     fn publish(&mut self) {
-        if self.published != self.next {
-            self.published = self.next;
-            self.shared.tail().store(self.next, Ordering::Release);
-        }
+        self.shared.tail().store(self.next, Ordering::Release);
     }
 }
 
@@ -214,6 +233,7 @@ impl Drop for Writer {
 #[derive(Debug)]
 pub struct Batch<'a> {
     writer: &'a mut Writer,
+    from: u64,
 }
 
 impl Batch<'_> {
@@ -223,8 +243,10 @@ impl Batch<'_> {
     /// As [`Writer::try_claim`]. A full ring makes what was committed visible, since readers have to consume it.
     #[inline]
     pub fn try_claim(&mut self, len: usize) -> Result<Claim<'_>, Refused> {
-        let room = self.writer.find_room(len)?;
-        Ok(Claim { writer: self.writer, room, len, publish: false })
+        if !self.writer.has_room(len) {
+            return Err(self.writer.refusal(len));
+        }
+        Ok(Claim { writer: self.writer, len, publish: false })
     }
 
     /// As [`Writer::try_publish`]; visible when the batch ends.
@@ -233,14 +255,19 @@ impl Batch<'_> {
     /// As [`Batch::try_claim`].
     #[inline]
     pub fn try_publish(&mut self, message: &[u8]) -> Result<(), Refused> {
-        self.writer.append(message)
+        if !self.writer.append(message) {
+            return Err(self.writer.refusal(message.len()));
+        }
+        Ok(())
     }
 }
 
 impl Drop for Batch<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.writer.publish();
+        if self.writer.next != self.from {
+            self.writer.publish();
+        }
     }
 }
 
@@ -250,7 +277,6 @@ impl Drop for Batch<'_> {
 #[must_use = "a claim that is not committed is taken back"]
 pub struct Claim<'a> {
     writer: &'a mut Writer,
-    room: Room,
     len: usize,
     publish: bool,
 }
@@ -259,9 +285,7 @@ impl Claim<'_> {
     /// Appends the message to the ring.
     #[inline]
     pub fn commit(self) {
-        let at = self.writer.open_record(self.room, self.len);
-        let words = self.len.div_ceil(WORD_BYTES);
-        store_words(&self.writer.shared.data()[at..], &self.writer.staging[..words]);
+        self.writer.write_record(self.len, store_words);
         if self.publish {
             self.writer.publish();
         }
