@@ -72,10 +72,7 @@ impl Cursor {
             if self.shared.active.load(Ordering::Acquire) == self.segment.index {
                 return Ok(None);
             }
-            // The next segment is active, so the length is final by now; it may have grown since it was looked at.
-            if self.offset == self.segment.view.published().len() {
-                self.follow()?;
-            }
+            self.follow()?;
         }
         let bytes = self.segment.view.published().get(self.offset..).unwrap_or_default();
         let frame =
@@ -114,8 +111,13 @@ impl Cursor {
         Ok(Frame::view(self.segment.view.published().get(offset..).unwrap_or_default()).ok())
     }
 
+    /// Goes to the next segment, which is active or complete.
     #[cold]
     fn follow(&mut self) -> Result<(), ReadError> {
+        // This one's length is final by now, but may have grown since it was looked at.
+        if self.offset < self.segment.view.published().len() {
+            return Ok(());
+        }
         let Some(next) = self.shared.segment(self.segment.index + 1) else {
             return Err(ReadError::Removed { wanted: self.seq, oldest: self.shared.oldest() });
         };
@@ -128,4 +130,41 @@ impl Cursor {
 #[cold]
 fn damaged(segment: &Segment, offset: usize, seq: SeqNo, fault: FrameError) -> ReadError {
     ReadError::Damaged { segment: segment.index, offset, seq, fault }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{filled, seq};
+    use super::*;
+    use crate::mem::store::MemoryDisk;
+
+    /// What a reader does that saw the end of a segment just before its last frames and the next segment came.
+    #[test]
+    fn a_segment_is_left_only_at_its_final_end() {
+        let disk = MemoryDisk::default();
+        let (opened, model) = filled(&disk, &[10_000; 10]);
+        let mut cursor = opened.reader.cursor_at(SeqNo::FIRST).unwrap();
+        for frame in &model.frames {
+            cursor.follow().unwrap();
+            assert_eq!(cursor.next_frame().unwrap().unwrap().bytes(), frame);
+        }
+        assert_eq!((cursor.seq(), cursor.segment.index), (seq(11), 1));
+    }
+
+    #[test]
+    fn peeking_stays_and_advancing_steps() {
+        let disk = MemoryDisk::default();
+        let (opened, model) = filled(&disk, &[9_000; 20]);
+        let mut cursor = opened.reader.cursor_at(SeqNo::FIRST).unwrap();
+        for (nth, frame) in (1..).zip(&model.frames) {
+            for _ in 0..2 {
+                assert_eq!(cursor.peek_frame().unwrap().unwrap().bytes(), frame);
+                assert_eq!(cursor.seq(), seq(nth));
+            }
+            cursor.advance();
+        }
+        assert!(cursor.peek_frame().unwrap().is_none());
+        cursor.advance();
+        assert_eq!(cursor.seq(), seq(21), "there is nothing to step over");
+    }
 }
