@@ -8,6 +8,7 @@ mod io_support;
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::sync::mpsc;
 
 use io_support::*;
 use seqcast_engine::io::fault::{Fault, FaultPlan};
@@ -56,9 +57,9 @@ macro_rules! on_every_driver {
 
             #[cfg(target_os = "linux")]
             #[test]
-            fn uring_with_receive_offload() {
+            fn uring_without_receive_offload() {
                 if uring_is_here() {
-                    super::$case(|config| make_uring(&DriverConfig { gro: true, ..config.clone() }));
+                    super::$case(|config| make_uring(&DriverConfig { gro: false, ..config.clone() }));
                 }
             }
 
@@ -66,7 +67,7 @@ macro_rules! on_every_driver {
             #[test]
             fn uring_without_offloads() {
                 if uring_is_here() {
-                    super::$case(|config| make_uring(&DriverConfig { gso: false, ..config.clone() }));
+                    super::$case(|config| make_uring(&DriverConfig { gso: false, gro: false, ..config.clone() }));
                 }
             }
         }
@@ -457,20 +458,37 @@ fn the_limit_is_kept<D: Driver>(make: impl Fn(&DriverConfig) -> D) {
     });
 }
 
-/// As agents do: the main thread makes and opens, a runner's thread uses, and the driver is dropped by either.
+/// As agents do: the main thread makes and opens, a runner's thread uses, and either drops the driver.
 fn made_here_and_used_on_another_thread<D: Driver + Send>(make: impl Fn(&DriverConfig) -> D) {
-    for dropped_there in [true, false, false] {
+    for round in 0..6 {
         let mut driver = make(&small());
         let at = driver.open(&local(LOCALHOST)).unwrap();
         let to_itself = to(at, driver.local_addr(at));
+        let (hand_back, handed_back) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
         std::thread::scope(|scope| {
             let user = scope.spawn(move || {
                 send(&mut driver, &[to_itself], b"over there");
                 assert_eq!(receive(&mut driver, 1)[0].2, b"over there");
                 send(&mut driver, &[to_itself], b"never read");
-                (!dropped_there).then_some(driver)
+                if round % 3 > 0 {
+                    hand_back.send(driver).unwrap();
+                }
+                // Lives on until the main thread has dropped its end.
+                let _ = ended.recv();
             });
-            drop(user.join().unwrap());
+            match round % 3 {
+                0 => drop(end),
+                1 => {
+                    drop(end);
+                    user.join().unwrap();
+                    drop(handed_back.recv().unwrap());
+                }
+                _ => {
+                    drop(handed_back.recv().unwrap());
+                    drop(end);
+                }
+            }
         });
     }
 }

@@ -1,5 +1,6 @@
 //! The journal over files: processes that are killed, directories that are taken, disks that are full, bytes that are
 //! bad.
+#![allow(clippy::print_stdout)] // A test that cannot run here says so.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -34,7 +35,7 @@ fn config() -> JournalConfig {
     JournalConfig { segment_bytes: MIN_SEGMENT_BYTES, ..JournalConfig::new(session("FILES"), 4711) }
 }
 
-fn open(dir: &Path) -> Result<Opened<FileStore>, JournalError> {
+fn open(dir: &Path) -> Result<Opened, JournalError> {
     Journal::open(FileStore::open(dir)?, &config())
 }
 
@@ -64,7 +65,7 @@ impl Primary {
     }
 }
 
-fn append(opened: &mut Opened<FileStore>, frame: &[u8]) {
+fn append(opened: &mut Opened, frame: &[u8]) {
     if opened.journal.append(frame) == Err(AppendError::NotReady) {
         opened.preparer.poll(SeqNo::FIRST).unwrap();
         opened.journal.append(frame).unwrap();
@@ -78,7 +79,7 @@ fn payload(nth: u64) -> Vec<u8> {
     bytes
 }
 
-fn fill(dir: &Path, count: u64) -> Opened<FileStore> {
+fn fill(dir: &Path, count: u64) -> Opened {
     let mut opened = open(dir).unwrap();
     let mut primary = Primary::new(opened.recovered.chain.clone(), SeqNo::FIRST);
     for nth in 1..=count {
@@ -88,7 +89,7 @@ fn fill(dir: &Path, count: u64) -> Opened<FileStore> {
     opened
 }
 
-fn check(opened: &Opened<FileStore>) {
+fn check(opened: &Opened) {
     let mut cursor = opened.reader.cursor_at(opened.reader.oldest()).unwrap();
     let mut nth = opened.reader.oldest().value();
     while let Some(frame) = cursor.next_frame().unwrap() {

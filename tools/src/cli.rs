@@ -5,6 +5,7 @@
 
 mod book;
 mod config;
+mod demo;
 mod generate;
 mod journal;
 mod process;
@@ -38,6 +39,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// The whole path in one process, with faults injected, and a verdict
+    #[command(after_help = EXIT_CODES)]
+    Demo(demo::Args),
     /// Make a realistic ITCH 5.0 trading day from a seed
     #[command(after_help = EXIT_CODES)]
     Gen(generate::Args),
@@ -95,6 +99,7 @@ pub fn main() -> ExitCode {
     };
     let output = Output { json: cli.json };
     let ended = match cli.command {
+        Command::Demo(args) => demo::run(&args, output),
         Command::Gen(args) => generate::run(&args, output),
         Command::Stats(args) => stats::run(&args, output),
         Command::Book(args) => book::run(&args, output),

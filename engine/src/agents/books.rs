@@ -202,6 +202,7 @@ impl<A: Application> BookAgent<A> {
 
     fn report(&mut self) {
         let desk = &self.desk;
+        self.meter.set("next", desk.next.value());
         self.meter.set("live_orders", desk.books.live_orders().into());
         self.meter.set("lost_messages_total", desk.lost_messages);
         self.meter.set("skipped_bytes_total", desk.skipped_bytes);
@@ -331,6 +332,8 @@ impl<A: Application> Agent for BookAgent<A> {
     }
 
     fn on_close(&mut self, _now: Nanos) {
+        // Whatever ended the process, what was received before is still told.
+        while matches!(self.read(), Ok(work) if work > 0) {}
         self.report();
         self.desk.application.on_close(&self.desk.books);
     }

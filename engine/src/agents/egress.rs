@@ -64,6 +64,8 @@ pub struct EgressPlan {
     pub mark: Published,
     /// Raised when the end of the session is in the journal.
     pub ended: Flag,
+    /// Raised here when the end of the session was published for as long as it lingers: nobody has anything left to do.
+    pub over: Flag,
 }
 
 /// The agent.
@@ -75,6 +77,7 @@ pub struct Egress<D> {
     published: Watermark,
     mark: Published,
     ended: Flag,
+    over: Flag,
     trace: Option<Trace>,
     meter: Meter,
 }
@@ -95,6 +98,7 @@ impl<D: Driver> Egress<D> {
             published: plan.published,
             mark: plan.mark,
             ended: plan.ended,
+            over: plan.over,
             trace: None,
             meter,
         })
@@ -156,7 +160,11 @@ impl<D: Driver + Send> Agent for Egress<D> {
         if self.meter.is_due(now) {
             self.report();
         }
-        if self.sender.finished(now) { Err(AgentError::Finished) } else { Ok(work) }
+        if self.sender.finished(now) {
+            self.over.raise();
+            return Err(AgentError::Finished);
+        }
+        Ok(work)
     }
 
     fn on_close(&mut self, _now: Nanos) {

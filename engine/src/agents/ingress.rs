@@ -18,7 +18,8 @@ use crate::io::Driver;
 use crate::ring::broadcast::Writer;
 use crate::runtime::{Agent, AgentError};
 use crate::sequencer::{Admit, Refusal, Sequencer, SourceEnd, SourceId};
-use crate::sync::Watermark;
+use crate::stat::Latency;
+use crate::sync::{Flag, Watermark};
 use crate::time::Nanos;
 
 /// The watermarks that the primary's agents share.
@@ -43,6 +44,22 @@ pub struct SourcePlan {
     pub acknowledge_to: Option<SocketAddrV4>,
 }
 
+/// What an ingress is built from.
+pub struct IngressPlan {
+    /// The sources, in the order of the configuration.
+    pub sources: Vec<SourcePlan>,
+    /// The order to go on with, its commit gate inside.
+    pub sequencer: Sequencer,
+    /// Where ordered messages go.
+    pub ring: Writer,
+    /// Shared with the other agents.
+    pub watermarks: Watermarks,
+    /// Raised when there is nothing left to do.
+    pub over: Flag,
+    /// Tells the time of events, in ns since the Unix epoch.
+    pub wall: fn() -> u64,
+}
+
 /// Marks when each message was admitted, and carries over what its publisher marked.
 pub struct IngressTrace {
     /// Of the ordered feed.
@@ -58,6 +75,9 @@ pub struct Ingress<D> {
     watermarks: Watermarks,
     acknowledgers: Vec<Option<Acknowledger>>,
     end_with_sources: bool,
+    over: Flag,
+    /// Of each source, the time from a hole to its filling.
+    recoveries: Vec<Latency>,
     meters: Vec<Meter>,
 }
 
@@ -84,27 +104,29 @@ struct Source {
 }
 
 impl<D: Driver> Ingress<D> {
-    /// Opens the endpoints of all sources. `wall` tells the time of events, in ns since the Unix epoch. `meters` holds one
-    /// for the sequencer and then one a source.
+    /// Opens the endpoints of all sources. `meters` holds one for the sequencer and then one a source.
     ///
     /// # Errors
     /// What the driver refused, or a setting that cannot work.
-    pub fn open(
-        driver: D,
-        plans: &[SourcePlan],
-        sequencer: Sequencer,
-        ring: Writer,
-        watermarks: Watermarks,
-        wall: fn() -> u64,
-        meters: Vec<Meter>,
-    ) -> Result<Ingress<D>, AgentError> {
+    pub fn open(driver: D, plan: IngressPlan, meters: Vec<Meter>) -> Result<Ingress<D>, AgentError> {
+        let IngressPlan { sources: plans, sequencer, ring, watermarks, over, wall } = plan;
         assert_eq!(meters.len(), plans.len() + 1, "one meter for the sequencer, one a source");
         let feeds: Vec<_> = plans.iter().map(|plan| plan.feed.clone()).collect();
         let acknowledgers = plans.iter().map(|plan| plan.acknowledge_to.map(Acknowledger::new)).collect();
         let sources = vec![Source::default(); plans.len()];
         let order = Order { sequencer, ring, wall, wall_ns: wall(), sources, refusals: 0, trace: None };
         let intake = Intake::open(driver, &feeds)?;
-        Ok(Ingress { intake, order, watermarks, acknowledgers, end_with_sources: false, meters })
+        let recoveries = plans.iter().map(|_| Latency::new()).collect();
+        Ok(Ingress {
+            intake,
+            order,
+            watermarks,
+            acknowledgers,
+            end_with_sources: false,
+            over,
+            recoveries,
+            meters,
+        })
     }
 
     /// Ends the session once every source has ended its own.
@@ -266,16 +288,24 @@ impl<D: Driver + Send> Agent for Ingress<D> {
         self.commit();
         self.order.wall_ns = (self.order.wall)();
         let work = self.intake.do_work(now, &mut self.order)?;
+        for (feed, recovery) in self.recoveries.iter_mut().enumerate() {
+            while let Some(span) = self.intake.receiver_mut(feed).poll_recovery() {
+                recovery.record(span);
+            }
+        }
         self.end_when_sources_did();
         self.acknowledge(now);
         self.intake.flush(now)?;
         if self.meters[0].is_due(now) {
             self.report();
         }
-        Ok(work)
+        if self.over.is_raised() { Err(AgentError::Finished) } else { Ok(work) }
     }
 
     fn on_close(&mut self, _now: Nanos) {
         self.report();
+        for (meter, recovery) in self.meters[1..].iter_mut().zip(&self.recoveries) {
+            meter.latency(recovery);
+        }
     }
 }

@@ -130,7 +130,7 @@ impl Joiner {
     }
 
     fn begin(&mut self, now: Nanos) -> Result<(), AgentError> {
-        let books = Books::new(self.books.clone()).map_err(AgentError::failed)?;
+        let books = Books::new(self.books).map_err(AgentError::failed)?;
         match Stream::connect(self.server) {
             Ok(stream) => {
                 let session = Session::BLANK;

@@ -9,7 +9,6 @@ use tracing::{error, info, warn};
 use super::meter::Meter;
 use crate::frame::{Frame, Kind};
 use crate::journal::{AppendError, Journal, JournalReader, Mark, Preparer, Syncer, close};
-use crate::mem::store::Store;
 use crate::ring::broadcast::Reader;
 use crate::runtime::{Agent, AgentError};
 use crate::sync::{Flag, Watermark};
@@ -36,23 +35,25 @@ pub struct JournalAgent {
     retired: Retired,
     appended: Watermark,
     ended: Flag,
+    over: Flag,
     meter: Meter,
 }
 
 impl JournalAgent {
-    /// Appends what comes from `ring`, moves `appended`, and raises `ended` once the end of the session is appended.
+    /// Appends what comes from `ring`, moves `appended`, raises `ended` once the end of the session is appended, and
+    /// finishes when `over` is raised.
     pub fn new(
         ring: Reader,
         journal: Journal,
         retired: Retired,
         appended: Watermark,
-        ended: Flag,
+        (ended, over): (Flag, Flag),
         meter: Meter,
     ) -> JournalAgent {
         if journal.chain().ended() {
             ended.raise();
         }
-        JournalAgent { ring, journal: Some(journal), retired, appended, ended, meter }
+        JournalAgent { ring, journal: Some(journal), retired, appended, ended, over, meter }
     }
 
     fn append(&mut self) -> Result<usize, AgentError> {
@@ -98,7 +99,7 @@ impl Agent for JournalAgent {
         if self.meter.is_due(now) {
             self.report();
         }
-        Ok(work)
+        if self.over.is_raised() { Err(AgentError::Finished) } else { Ok(work) }
     }
 
     fn on_close(&mut self, _now: Nanos) {
@@ -112,10 +113,10 @@ impl Agent for JournalAgent {
 }
 
 /// The cold side of the journal. It blocks: it needs a thread of its own, which ends after the other's.
-pub struct JournalUpkeep<S> {
-    preparer: Preparer<S>,
-    syncer: Syncer<S>,
-    mark: Mark<S>,
+pub struct JournalUpkeep {
+    preparer: Preparer,
+    syncer: Syncer,
+    mark: Mark,
     reader: JournalReader,
     retired: Retired,
     /// Lowest number that somebody still needs.
@@ -127,14 +128,14 @@ pub struct JournalUpkeep<S> {
     retry_at: Nanos,
 }
 
-impl<S: Store> JournalUpkeep<S> {
+impl JournalUpkeep {
     /// Prepares and retains, keeping what is not below `keep_from`.
     pub fn new(
-        parts: (Preparer<S>, Syncer<S>, Mark<S>, JournalReader),
+        parts: (Preparer, Syncer, Mark, JournalReader),
         retired: Retired,
         keep_from: Watermark,
         durable: Watermark,
-    ) -> JournalUpkeep<S> {
+    ) -> JournalUpkeep {
         let (preparer, syncer, mark, reader) = parts;
         let retry_at = Nanos::ZERO;
         JournalUpkeep {
@@ -152,13 +153,13 @@ impl<S: Store> JournalUpkeep<S> {
     }
 
     /// Syncs whatever is appended and moves the durable watermark: for `durability = "disk"`.
-    pub fn syncing(mut self) -> JournalUpkeep<S> {
+    pub fn syncing(mut self) -> JournalUpkeep {
         self.syncs = true;
         self
     }
 }
 
-impl<S: Store> Agent for JournalUpkeep<S> {
+impl Agent for JournalUpkeep {
     fn name(&self) -> &str {
         "journal-upkeep"
     }

@@ -8,7 +8,7 @@ use crate::io::{Bind, Destination, Driver, EndpointId, EndpointSpec};
 use crate::journal::JournalReader;
 use crate::rewind::{Server, ServerConfig};
 use crate::runtime::{Agent, AgentError};
-use crate::sync::Watermark;
+use crate::sync::{Flag, Watermark};
 use crate::time::Nanos;
 
 /// Datagrams taken from the driver in one duty cycle at most.
@@ -23,12 +23,13 @@ pub struct Rewind<D> {
     server: Server,
     journal: JournalReader,
     committed: Watermark,
+    over: Flag,
     damaged: u64,
     meter: Meter,
 }
 
 impl<D: Driver> Rewind<D> {
-    /// Opens its endpoint at `bind`.
+    /// Opens its endpoint at `bind`; finishes when `over` is raised.
     ///
     /// # Errors
     /// What the driver refused, or a setting that cannot work.
@@ -38,6 +39,7 @@ impl<D: Driver> Rewind<D> {
         config: ServerConfig,
         journal: JournalReader,
         committed: Watermark,
+        over: Flag,
         meter: Meter,
     ) -> Result<Rewind<D>, AgentError> {
         let endpoint = driver.open(&EndpointSpec {
@@ -46,7 +48,7 @@ impl<D: Driver> Rewind<D> {
             send_buffer_bytes: 4 << 20,
         })?;
         let server = Server::new(config).map_err(AgentError::failed)?;
-        Ok(Rewind { driver, endpoint, server, journal, committed, damaged: 0, meter })
+        Ok(Rewind { driver, endpoint, server, journal, committed, over, damaged: 0, meter })
     }
 
     /// Where it takes requests, its port filled in.
@@ -114,7 +116,7 @@ impl<D: Driver + Send> Agent for Rewind<D> {
         if self.meter.is_due(now) {
             self.report();
         }
-        Ok(work)
+        if self.over.is_raised() { Err(AgentError::Finished) } else { Ok(work) }
     }
 
     fn on_close(&mut self, _now: Nanos) {

@@ -40,6 +40,9 @@ struct Out {
     evict_at: Option<u64>,
     evicted: u64,
     ended: bool,
+    /// Whether the subscriber ends when messages are lost for good, and the first range that was.
+    stops_at_loss: bool,
+    lost: Option<(SeqNo, u64)>,
     trace: Option<Trace>,
 }
 
@@ -66,6 +69,7 @@ impl FeedsSink for Out {
                 }
             }
             Item::End { .. } => self.ended = true,
+            Item::Lost { first, count } if self.stops_at_loss => self.lost = Some((first, count)),
             _ => {}
         }
         true
@@ -94,6 +98,8 @@ impl<D: Driver> Subscriber<D> {
                 evict_at: None,
                 evicted: 0,
                 ended: false,
+                stops_at_loss: false,
+                lost: None,
                 trace: None,
             },
             handover: None,
@@ -119,6 +125,12 @@ impl<D: Driver> Subscriber<D> {
     /// When the ring is full, evicts readers that are `lag_bytes` behind instead of waiting for them (`disconnect`).
     pub fn evicting(mut self, lag_bytes: u64) -> Subscriber<D> {
         self.out.evict_at = Some(lag_bytes);
+        self
+    }
+
+    /// Fails once messages are lost for good, instead of standing still.
+    pub fn stopping_at_loss(mut self) -> Subscriber<D> {
+        self.out.stops_at_loss = true;
         self
     }
 
@@ -167,6 +179,13 @@ impl<D: Driver + Send> Agent for Subscriber<D> {
         }
         if self.meter.is_due(now) {
             self.report();
+        }
+        if let Some((first, count)) = self.out.lost {
+            let last = first.saturating_add(count - 1);
+            return Err(AgentError::failed(format_args!(
+                "messages {first} to {last} are lost: no line and no rewind server has them; take a snapshot \
+                 (subscriber.on_unfillable) or start again"
+            )));
         }
         if self.finish_at_end && self.out.ended {
             return Err(AgentError::Finished);

@@ -1,9 +1,9 @@
-//! Looking ahead: the lines that a message will touch are asked for while earlier messages are applied.
+//! Looking ahead: the lines that a message will touch are asked for before earlier messages are applied.
 //!
 //! What a message touches is only known step by step, each step one cache miss deep: its bucket and its book from the
-//! message; the order from the bucket, the level's rung from the book; the level and the order's neighbours from those.
-//! So there are four stages, some messages apart, and the misses of a dozen messages are under way at once. Nothing
-//! that is looked at ahead is kept but as a hint of where to look next: what was asked for in vain costs time only.
+//! message; the order from the bucket, the rungs from the book; the level and the order's neighbours from those. So a
+//! group of messages goes through the steps together, and its misses are under way at once. What is looked at ahead is
+//! only a hint of where to look next: earlier messages of the group may change it, which then costs time, not truth.
 
 use super::index::Hash;
 use super::ladder;
@@ -11,32 +11,54 @@ use super::slab::NONE;
 use super::{Applied, Books, Side};
 use crate::mem::prefetch;
 
-/// Messages from one stage to the next: enough for a line to arrive meanwhile.
-const LAG: usize = 4;
-/// Messages under way at most; a power of two.
-const AHEAD: usize = 4 * LAG;
+/// Messages that go through the steps together: enough for the line that the first asked for to arrive while the others
+/// ask, few enough for all of them to stay in the first-level cache.
+const GROUP: usize = 16;
 
-/// A message under way.
-#[derive(Clone, Copy)]
-struct Pending<'m> {
-    message: &'m [u8],
-    hint: Hint,
+/// A group of messages under way. Additions and the rest are kept apart, since a loop over either runs without
+/// guessing what comes next.
+struct Group<'m> {
+    messages: [&'m [u8]; GROUP],
+    len: usize,
+    additions: List<Addition>,
+    /// Hashes of the orders that something happens to; then their places.
+    others: List<Hash>,
+    orders: [u32; GROUP],
+    /// By message: a place where the level of the order that it adds may be.
+    levels: [u32; GROUP],
 }
 
-/// Where the next stage looks.
+/// Part of a group.
+struct List<T> {
+    items: [T; GROUP],
+    len: usize,
+}
+
+impl<T: Copy> List<T> {
+    fn new(blank: T) -> List<T> {
+        List { items: [blank; GROUP], len: 0 }
+    }
+
+    #[inline]
+    fn push(&mut self, item: T) {
+        self.items[self.len % GROUP] = item;
+        self.len += 1;
+    }
+
+    #[inline]
+    fn iter(&self) -> std::slice::Iter<'_, T> {
+        self.items[..self.len.min(GROUP)].iter()
+    }
+}
+
+/// Where an order is to be added.
 #[derive(Clone, Copy)]
-enum Hint {
-    Nowhere,
-    /// Adds an order.
-    Add {
-        locate: u16,
-        side: Side,
-        key: u32,
-    },
-    /// Is about the order with this hash.
-    Hash(Hash),
-    /// Is about the order at this place.
-    Order(u32),
+struct Addition {
+    /// The message's place in the group.
+    message: usize,
+    locate: u16,
+    side: Side,
+    key: u32,
 }
 
 impl Books {
@@ -49,105 +71,108 @@ impl Books {
         mut on_applied: impl FnMut(&Books, &'m [u8], &Applied),
     ) {
         let mut messages = messages.into_iter();
-        let mut ring = [Pending { message: &[], hint: Hint::Nowhere }; AHEAD];
-        let (mut entered, mut found, mut followed, mut applied) = (0, 0, 0, 0);
-        let mut lag = LAG;
-        while lag > 0 || applied < entered {
-            match messages.next() {
-                Some(message) => {
-                    ring[entered % AHEAD] = Pending { message, hint: self.enter(message) };
-                    entered += 1;
-                }
-                None => lag = 0,
+        let mut group = Group::new();
+        loop {
+            group.clear();
+            while group.len < GROUP
+                && let Some(message) = messages.next()
+            {
+                self.enter(&mut group, message);
             }
-            while found + lag < entered {
-                let pending = &mut ring[found % AHEAD];
-                pending.hint = self.find_ahead(pending.hint);
-                found += 1;
+            self.look_up(&mut group);
+            self.follow(&mut group);
+            for (message, level) in group.messages[..group.len].iter().zip(group.levels) {
+                let applied = self.apply_near(message, level);
+                on_applied(self, message, &applied);
             }
-            while followed + lag < found {
-                let pending = &mut ring[followed % AHEAD];
-                pending.hint = self.follow_ahead(pending.hint);
-                followed += 1;
-            }
-            while applied + lag < followed {
-                let pending = &ring[applied % AHEAD];
-                let outcome = self.apply(pending.message);
-                on_applied(self, pending.message, &outcome);
-                applied += 1;
+            if group.len < GROUP {
+                return;
             }
         }
     }
 
-    /// First stage: what the message alone says.
+    /// First step: what the message alone says.
     #[inline]
-    fn enter(&self, message: &[u8]) -> Hint {
-        let Some((kind, locate, reference)) = order_message(message) else { return Hint::Nowhere };
-        let hash = self.index.hash(reference);
-        self.index.prefetch(hash);
-        prefetch(&self.books, usize::from(locate));
+    fn enter<'m>(&self, group: &mut Group<'m>, message: &'m [u8]) {
+        let at = group.len;
+        group.messages[at % GROUP] = message;
+        group.levels[at % GROUP] = NONE;
+        group.len += 1;
+        let Some((head, rest)) = message.split_first_chunk::<19>() else { return };
+        let [kind, l0, l1, .., r0, r1, r2, r3, r4, r5, r6, r7] = *head;
+        let locate = u16::from_be_bytes([l0, l1]);
+        let hash = self.index.hash(u64::from_be_bytes([r0, r1, r2, r3, r4, r5, r6, r7]));
         match kind {
             b'A' | b'F' => {
-                let side = if message.get(19) == Some(&b'S') { Side::Ask } else { Side::Bid };
-                let price = message.get(32..36).and_then(|price| price.first_chunk());
-                let price = price.map_or(0, |&price| u32::from_be_bytes(price));
-                Hint::Add { locate, side, key: ladder::key(side, price) }
+                let Some(&[side, .., p0, p1, p2, p3]) = rest.first_chunk::<17>() else { return };
+                let side = if side == b'S' { Side::Ask } else { Side::Bid };
+                let key = ladder::key(side, u32::from_be_bytes([p0, p1, p2, p3]));
+                group.additions.push(Addition { message: at, locate, side, key });
             }
-            _ => Hint::Hash(hash),
-        }
-    }
-
-    /// Second stage: the bucket and the book have arrived.
-    #[inline]
-    fn find_ahead(&self, hint: Hint) -> Hint {
-        match hint {
-            Hint::Hash(hash) => {
-                let order = self.index.guess(hash);
-                self.orders.prefetch(order);
-                Hint::Order(order)
-            }
-            Hint::Add { locate, side, .. } => {
-                if let Some(book) = self.books.get(usize::from(locate)) {
-                    self.ladders.prefetch(&book.ladders[side as usize]);
+            b'D' | b'E' | b'C' | b'X' => group.others.push(hash),
+            b'U' => {
+                group.others.push(hash);
+                if let Some(reference) = rest.first_chunk() {
+                    self.index.prefetch(self.index.hash(u64::from_be_bytes(*reference)));
                 }
-                hint
             }
-            other => other,
+            _ => return,
+        }
+        self.index.prefetch(hash);
+        prefetch(&self.books, usize::from(locate));
+    }
+
+    /// Second step: the buckets and the books have arrived.
+    #[inline]
+    fn look_up(&self, group: &mut Group<'_>) {
+        for (hash, order) in group.others.iter().zip(&mut group.orders) {
+            *order = self.index.guess(*hash);
+            self.orders.prefetch(*order);
+        }
+        for addition in group.additions.iter() {
+            if let Some(book) = self.books.get(usize::from(addition.locate)) {
+                self.ladders.prefetch(&book.ladders[addition.side as usize]);
+            }
         }
     }
 
-    /// Third stage: the order and the rungs have arrived.
+    /// Third step: the orders and the rungs have arrived.
     #[inline]
-    fn follow_ahead(&self, hint: Hint) -> Hint {
-        match hint {
-            Hint::Order(order) if order != NONE => {
-                let order = &self.orders[order];
-                self.levels.prefetch(order.level);
-                self.orders.prefetch(order.previous);
-                self.orders.prefetch(order.next);
-                Hint::Nowhere
-            }
-            Hint::Add { locate, side, key } => {
-                let Some(book) = self.books.get(usize::from(locate)) else { return Hint::Nowhere };
-                let ladder = &book.ladders[side as usize];
-                let Ok(place) = self.ladders.find(ladder, key) else { return Hint::Nowhere };
+    fn follow(&self, group: &mut Group<'_>) {
+        for &order in &group.orders[..group.others.len] {
+            let order = &self.orders[order];
+            self.levels.prefetch(order.level);
+            self.orders.prefetch(order.previous);
+            self.orders.prefetch(order.next);
+        }
+        for addition in group.additions.iter() {
+            let Some(book) = self.books.get(usize::from(addition.locate)) else { continue };
+            let ladder = &book.ladders[addition.side as usize];
+            if let Ok(place) = self.ladders.find(ladder, addition.key) {
                 let level = self.ladders.at(ladder, place).level();
                 self.levels.prefetch(level);
-                Hint::Nowhere
+                group.levels[addition.message % GROUP] = level;
             }
-            other => other,
         }
     }
 }
 
-/// Type, locate and reference of a message about a single order.
-#[inline]
-fn order_message(message: &[u8]) -> Option<(u8, u16, u64)> {
-    let (head, reference) = message.get(..19)?.split_at(11);
-    let kind = head[0];
-    if !matches!(kind, b'A' | b'F' | b'E' | b'C' | b'X' | b'D' | b'U') {
-        return None;
+impl<'m> Group<'m> {
+    fn new() -> Group<'m> {
+        let addition = Addition { message: 0, locate: 0, side: Side::Bid, key: 0 };
+        Group {
+            messages: [&[]; GROUP],
+            len: 0,
+            additions: List::new(addition),
+            others: List::new(Hash::default()),
+            orders: [NONE; GROUP],
+            levels: [NONE; GROUP],
+        }
     }
-    let locate = u16::from_be_bytes([head[1], head[2]]);
-    Some((kind, locate, u64::from_be_bytes(*reference.first_chunk()?)))
+
+    fn clear(&mut self) {
+        self.len = 0;
+        self.additions.len = 0;
+        self.others.len = 0;
+    }
 }

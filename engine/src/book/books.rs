@@ -81,7 +81,7 @@ impl BookNode {
     const EMPTY: BookNode = BookNode { ladders: [Ladder::EMPTY; 2], stock: None, touch: Touch::Open };
 }
 
-/// The order books of all symbols of a feed. See the [module](self).
+/// The order books of all symbols of a feed. See the [module](super).
 pub struct Books {
     pub(super) orders: Slab<OrderNode>,
     pub(super) index: Index,

@@ -53,20 +53,20 @@ pub(super) struct Reduced {
 }
 
 impl Books {
-    /// Adds an order at the end of its level's queue, or says why not. Its locate has a book.
+    /// Adds an order at the end of its level's queue, or says why not. Its locate has a book. `guess` is a place where
+    /// the level may be.
     #[inline]
-    pub(super) fn add(&mut self, new: &NewOrder) -> Result<Change, Anomaly> {
+    pub(super) fn add(&mut self, new: &NewOrder, guess: u32) -> Result<Change, Anomaly> {
         let hash = self.index.hash(new.reference);
-        if self.index.find(hash, new.reference, &self.orders).is_some() {
-            return Err(Anomaly::DuplicateReference);
-        }
+        let vacancy = self.index.vacancy(hash, new.reference, &self.orders);
+        let vacancy = vacancy.ok_or(Anomaly::DuplicateReference)?;
         if self.orders.is_full() {
             return Err(Anomaly::OverLimit);
         }
-        let ladder = &self.books[usize::from(new.locate)].ladders[new.side as usize];
-        let (at, moved_best) = match self.ladders.find(ladder, ladder::key(new.side, new.price)) {
-            Ok(place) => (self.ladders.at(ladder, place).level(), false),
-            Err(place) => self.add_level(new, place).ok_or(Anomaly::OverLimit)?,
+        let (at, moved_best) = if self.levels[guess].is(new.locate, new.side, new.price) {
+            (guess, false)
+        } else {
+            self.level_of(new).ok_or(Anomaly::OverLimit)?
         };
         let level = &mut self.levels[at];
         let tail = level.tail;
@@ -83,10 +83,19 @@ impl Books {
         level.tail = order;
         level.shares += u64::from(new.shares);
         level.orders += 1;
-        self.index.insert(hash, order, &self.orders);
+        self.index.insert(vacancy, order, &self.orders);
         let NewOrder { price, locate, side, .. } = *new;
         let at_best = self.books[usize::from(locate)].ladders[side as usize].best().level() == at;
         Ok(Change { price, locate, side, at_best, moved_best })
+    }
+
+    /// The level of an order, and whether it is new and the best; `None` when there is no room for it.
+    fn level_of(&mut self, new: &NewOrder) -> Option<(u32, bool)> {
+        let ladder = &self.books[usize::from(new.locate)].ladders[new.side as usize];
+        match self.ladders.find(ladder, ladder::key(new.side, new.price)) {
+            Ok(place) => Some((self.ladders.at(ladder, place).level(), false)),
+            Err(place) => self.add_level(new, place),
+        }
     }
 
     /// A new level at its place in the ladder, and whether it is the best; `None` when there is no room.

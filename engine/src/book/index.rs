@@ -12,75 +12,28 @@
 
 use std::collections::TryReserveError;
 
+use super::bucket::{Bucket, FREE, SLOTS};
 use super::node::OrderNode;
 use super::slab::{NONE, Slab};
 use crate::mem::{prefetch, reserve};
 
-const SLOTS: usize = 12;
 /// Orders a bucket, on average, above which buckets are split.
 const LOAD: usize = 7;
 /// Consecutive references that share a bucket, as a power of two.
 const RUN_BITS: u32 = 2;
 
-const TAGS: u128 = (1 << (8 * SLOTS)) - 1;
-const LOW_BITS: u128 = 0x7f7f_7f7f_7f7f_7f7f_7f7f_7f7f_7f7f_7f7f;
-
 /// Hash of a reference: the bucket, and the tag within it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Hash {
     bucket: u64,
     tag: u8,
 }
 
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Bucket {
-    /// Tags in the low twelve bytes, 0 for a free slot; above them the next bucket of the chain.
-    head: u128,
-    slots: [u32; SLOTS],
-}
-
-const _: () = assert!(size_of::<Bucket>() == 64);
-
-impl Bucket {
-    const EMPTY: Bucket = Bucket { head: 0, slots: [NONE; SLOTS] };
-
-    #[inline]
-    fn next(&self) -> u32 {
-        (self.head >> (8 * SLOTS)) as u32
-    }
-
-    fn set_next(&mut self, next: u32) {
-        self.head = self.head & TAGS | u128::from(next) << (8 * SLOTS);
-    }
-
-    /// A bit set in the byte of each slot whose tag is `tag`.
-    #[inline]
-    fn matches(&self, tag: u8) -> u128 {
-        let half = u64::from(tag) * 0x0101_0101_0101_0101;
-        let differing = self.head ^ (u128::from(half) << 64 | u128::from(half));
-        !(((differing & LOW_BITS) + LOW_BITS) | differing | LOW_BITS) & TAGS
-    }
-
-    #[inline]
-    fn put(&mut self, slot: usize, tag: u8, order: u32) {
-        self.head = self.head & !(0xff << (8 * slot)) | u128::from(tag) << (8 * slot);
-        self.slots[slot] = order;
-    }
-
-    #[inline]
-    fn free_slot(&self) -> Option<usize> {
-        first(self.matches(0))
-    }
-
-    fn tag(&self, slot: usize) -> u8 {
-        (self.head >> (8 * slot)) as u8
-    }
-}
-
-#[inline]
-fn first(matches: u128) -> Option<usize> {
-    if matches == 0 { None } else { Some((matches.trailing_zeros() / 8) as usize) }
+/// A place for a new order; without a slot, its bucket is full.
+pub(super) struct Vacancy {
+    bucket: usize,
+    slot: Option<usize>,
+    tag: u8,
 }
 
 /// The index. Every method that compares references is given the slab that the places point into.
@@ -150,7 +103,7 @@ impl Index {
     #[inline]
     pub(super) fn guess(&self, hash: Hash) -> u32 {
         let bucket = &self.buckets[self.bucket_of(hash)];
-        first(bucket.matches(hash.tag)).map_or(NONE, |slot| bucket.slots[slot])
+        bucket.slots(hash.tag).next().map_or(NONE, |slot| bucket.order(slot))
     }
 
     /// The order of `reference`.
@@ -159,7 +112,7 @@ impl Index {
         let mut bucket = &self.buckets[self.bucket_of(hash)];
         loop {
             if let Some(slot) = slot_of(bucket, hash, reference, orders) {
-                return Some(bucket.slots[slot]);
+                return Some(bucket.order(slot));
             }
             let next = bucket.next();
             if next == NONE {
@@ -176,19 +129,36 @@ impl Index {
         let bucket = &mut self.buckets[at];
         let chained = bucket.next() != NONE;
         if let Some(slot) = slot_of(bucket, hash, reference, orders) {
-            let order = bucket.slots[slot];
-            let (tag, moved) = if chained { self.pop_chain(at) } else { (0, NONE) };
+            let order = bucket.order(slot);
+            let (tag, moved) = if chained { self.pop_chain(at) } else { (FREE, NONE) };
             self.buckets[at].put(slot, tag, moved);
             return Some(order);
         }
         if chained { self.remove_from_chain(at, hash, reference, orders) } else { None }
     }
 
-    /// Puts an order in. The caller has seen that its reference is not there.
+    /// Where a new order goes; `None` when its reference is taken.
     #[inline]
-    pub(super) fn insert(&mut self, hash: Hash, order: u32, orders: &Slab<OrderNode>) {
+    pub(super) fn vacancy(&self, hash: Hash, reference: u64, orders: &Slab<OrderNode>) -> Option<Vacancy> {
         let at = self.bucket_of(hash);
-        self.put(at, hash.tag, order);
+        let bucket = &self.buckets[at];
+        if slot_of(bucket, hash, reference, orders).is_some() {
+            return None;
+        }
+        let slot = bucket.slots(FREE).next();
+        if slot.is_none() && self.find(hash, reference, orders).is_some() {
+            return None;
+        }
+        Some(Vacancy { bucket: at, slot, tag: hash.tag })
+    }
+
+    /// Puts an order where [`Index::vacancy`] said.
+    #[inline]
+    pub(super) fn insert(&mut self, vacancy: Vacancy, order: u32, orders: &Slab<OrderNode>) {
+        match vacancy.slot {
+            Some(slot) => self.buckets[vacancy.bucket].put(slot, vacancy.tag, order),
+            None => self.put_in_chain(vacancy.bucket, vacancy.tag, order),
+        }
         if orders.live() as usize > self.buckets.len() * LOAD && self.buckets.len() < self.limit {
             self.split(orders);
         }
@@ -196,7 +166,7 @@ impl Index {
 
     #[inline]
     fn put(&mut self, at: usize, tag: u8, order: u32) {
-        match self.buckets[at].free_slot() {
+        match self.buckets[at].slots(FREE).next() {
             Some(slot) => self.buckets[at].put(slot, tag, order),
             None => self.put_in_chain(at, tag, order),
         }
@@ -208,7 +178,7 @@ impl Index {
         let mut last = None;
         while link != NONE {
             let bucket = &mut self.overflow[link as usize];
-            if let Some(slot) = bucket.free_slot() {
+            if let Some(slot) = bucket.slots(FREE).next() {
                 return bucket.put(slot, tag, order);
             }
             last = Some(link);
@@ -250,10 +220,10 @@ impl Index {
             last = self.overflow[last as usize].next();
         }
         let bucket = &mut self.overflow[last as usize];
-        let slot = (0..SLOTS).rev().find(|&slot| bucket.tag(slot) != 0).unwrap_or(0);
-        let entry = (bucket.tag(slot), bucket.slots[slot]);
-        bucket.put(slot, 0, NONE);
-        if bucket.head & TAGS == 0 {
+        let slot = (0..SLOTS).rev().find(|&slot| bucket.tag(slot) != FREE).unwrap_or(0);
+        let entry = (bucket.tag(slot), bucket.order(slot));
+        bucket.put(slot, FREE, NONE);
+        if bucket.is_empty() {
             self.free_overflow(last);
             match before {
                 NONE => self.buckets[at].set_next(NONE),
@@ -275,7 +245,7 @@ impl Index {
         while link != NONE {
             let bucket = &self.overflow[link as usize];
             if let Some(slot) = slot_of(bucket, hash, reference, orders) {
-                let order = bucket.slots[slot];
+                let order = bucket.order(slot);
                 let (tag, moved) = self.pop_chain(at);
                 // The entry popped may be the very one to remove; then its slot is free already.
                 if moved != order {
@@ -300,8 +270,8 @@ impl Index {
         }
         loop {
             for slot in 0..SLOTS {
-                if bucket.tag(slot) != 0 {
-                    let order = bucket.slots[slot];
+                if bucket.tag(slot) != FREE {
+                    let order = bucket.order(slot);
                     let at = self.bucket_of(self.hash(orders[order].reference));
                     self.put(at, bucket.tag(slot), order);
                 }
@@ -318,12 +288,5 @@ impl Index {
 
 #[inline]
 fn slot_of(bucket: &Bucket, hash: Hash, reference: u64, orders: &Slab<OrderNode>) -> Option<usize> {
-    let mut matches = bucket.matches(hash.tag);
-    while let Some(slot) = first(matches) {
-        if orders[bucket.slots[slot]].reference == reference {
-            return Some(slot);
-        }
-        matches &= matches - 1;
-    }
-    None
+    bucket.slots(hash.tag).find(|&slot| orders[bucket.order(slot)].reference == reference)
 }

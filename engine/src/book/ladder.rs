@@ -150,7 +150,17 @@ impl Ladders {
         if below > 0 || near[0].key() == key {
             return found(others, far.len() + below, key);
         }
-        far.binary_search_by_key(&key, |rung| rung.key())
+        let (mut from, mut to, mut step) = (0, far.len(), LINE_ENTRIES);
+        while let Some(probe) = to.checked_sub(step) {
+            if far[probe].key() <= key {
+                from = probe;
+                break;
+            }
+            to = probe;
+            step *= 2;
+        }
+        let at = far[from..to].binary_search_by_key(&key, |rung| rung.key());
+        at.map(|at| from + at).map_err(|at| from + at)
     }
 
     /// Inserts at a place that [`Ladders::find`] gave.

@@ -21,6 +21,7 @@ mod ahead;
 mod applied;
 mod apply;
 mod books;
+mod bucket;
 mod digest;
 mod edit;
 mod image;

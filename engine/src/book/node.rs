@@ -42,7 +42,7 @@ pub(super) struct LevelNode {
     /// Sum of its orders' shares.
     pub(super) shares: u64,
     pub(super) price: u32,
-    /// Number of its orders.
+    /// Number of its orders; 0 in a free place.
     pub(super) orders: u32,
     pub(super) head: u32,
     pub(super) tail: u32,
@@ -51,6 +51,14 @@ pub(super) struct LevelNode {
 }
 
 const _: () = assert!(size_of::<LevelNode>() == 32);
+
+impl LevelNode {
+    /// Is this the level of that price? There is one at most.
+    #[inline]
+    pub(super) fn is(&self, locate: u16, side: Side, price: u32) -> bool {
+        self.orders > 0 && self.price == price && self.locate == locate && self.side == side
+    }
+}
 
 impl Linked for LevelNode {
     const BLANK: LevelNode =

@@ -252,7 +252,7 @@ impl Default for Receiving {
             reorder_wait: Nanos::from_micros(500),
             request_timeout: Nanos::from_millis(5),
             max_backoff: Nanos::from_millis(500),
-            attempts: 10,
+            attempts: 30,
             max_requests_in_flight: 16,
             stash_bytes: 8 << 20,
             stash_messages: 1 << 16,

@@ -164,7 +164,7 @@ impl Sender {
     /// Whether [`Sender::fill`] would write something now; spares the claim of a send buffer when not.
     #[inline]
     pub fn due(&self, now: Nanos, has_messages: bool) -> bool {
-        if has_messages { self.pacer.is_open(now) || now >= self.idle_due } else { now >= self.idle_due }
+        (has_messages && self.pacer.is_open(now)) || (now >= self.idle_due && !self.finished(now))
     }
 
     /// Writes the next datagram into `buffer` and gives its length; 0 when nothing is to be sent now. Call until 0.

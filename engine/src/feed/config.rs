@@ -98,6 +98,8 @@ pub struct FeedConfig {
     /// Last messages whose hashes are kept, so that copies with the same number and other bytes are found (rounded
     /// up to a power of two); 0 turns this off, and copies are dropped by number alone.
     pub conflict_window: usize,
+    /// Believe what a single datagram tells, however far it jumps: for captures, which nobody forges into meanwhile.
+    pub trusting: bool,
     /// Seed of the jitter; give each receiver its own.
     pub seed: u64,
 }
@@ -117,12 +119,13 @@ impl Default for FeedConfig {
             reorder_wait: Nanos::from_micros(500),
             request_timeout: Nanos::from_millis(5),
             max_backoff: Nanos::from_millis(500),
-            attempts: 10,
+            attempts: 30,
             max_requests_in_flight: 16,
             max_request_count: mold::MAX_COUNT,
             silence: Nanos::from_secs(3),
             on_unfillable: Unfillable::Halt,
             conflict_window: 8192,
+            trusting: false,
             seed: 0,
         }
     }

@@ -64,6 +64,11 @@ impl Gaps {
         self.gaps.clear();
     }
 
+    /// The highest gap.
+    pub(super) fn last(&self) -> Option<&Gap> {
+        self.gaps.back()
+    }
+
     /// Gaps that have not been given up, in order.
     pub(super) fn open(&self) -> impl Iterator<Item = &Gap> {
         self.gaps.iter().filter(|gap| !gap.lost)

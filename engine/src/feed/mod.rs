@@ -7,6 +7,8 @@
 //! | file | does |
 //! |---|---|
 //! | `receiver` | joins the parts; the fast path of a datagram that is next in order touches none of them |
+//! | `receiver/deliver` | what leaves: messages in order, and what is told beside them |
+//! | `receiver/restart` | another session, a halt, a snapshot |
 //! | `gap` | the ordered, bounded set of missing ranges |
 //! | `stash` | the bounded store of messages that came before their turn: copied once, never allocated |
 //! | `recovery` | which range is asked of which server when, and when it is given up |

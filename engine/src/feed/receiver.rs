@@ -1,5 +1,8 @@
 //! The receiver: joins arbitration, gaps, stash and recovery.
 
+mod deliver;
+mod restart;
+
 use std::collections::VecDeque;
 
 use seqcast_wire::mold::{Downstream, Kind, Request};
@@ -118,7 +121,7 @@ impl Receiver {
             gaps: Gaps::new(config.max_gaps, 2 * config.max_requests_in_flight),
             stash: Stash::new(config.stash_bytes, config.stash_messages),
             recovery: Recovery::new(config),
-            witness: Witness::new(start),
+            witness: Witness::new(start).trusting(config.trusting),
             hashes: Hashes::new(config.conflict_window),
             told_session: false,
             told: None,
@@ -256,22 +259,6 @@ impl Receiver {
         true
     }
 
-    /// Starts over with another session.
-    fn begin(&mut self, session: Session, start: SeqNo) {
-        self.session = Some(session);
-        (self.expected, self.highest) = (start, start);
-        self.joining = Some(Start::At(start));
-        self.end = None;
-        (self.held, self.behind, self.asked, self.silent) = (false, false, false, true);
-        self.lines.iter_mut().for_each(Line::on_session);
-        self.gaps.clear();
-        self.stash.clear();
-        self.recovery.clear();
-        self.witness = Witness::new(start);
-        self.hashes.clear();
-        (self.told_session, self.told, self.untold_conflict) = (false, None, None);
-    }
-
     /// Judges the numbers of a datagram that is not simply next or old, and notes the hole before it.
     fn judge(&mut self, now: Nanos, line: LineId, datagram: &Downstream<'_>) -> Belief {
         let (first, next) = (datagram.first(), datagram.next());
@@ -297,12 +284,6 @@ impl Receiver {
         self.note(now, line, datagram);
         self.judge_end(datagram);
         if is_far { Belief::Jumped } else { Belief::Noted }
-    }
-
-    /// Nothing was delivered yet: delivery starts at `seq`.
-    fn restart_at(&mut self, seq: SeqNo) {
-        (self.expected, self.highest) = (seq, seq);
-        self.witness = Witness::new(seq);
     }
 
     /// Notes that everything from the highest number seen to `first` is missing.
@@ -431,26 +412,6 @@ impl Receiver {
         true
     }
 
-    /// While delivery waits for a snapshot, the oldest messages make room for newer ones: the snapshot will be newer too.
-    fn make_room(&mut self, seq: SeqNo, bytes: &[u8]) {
-        let span = self.stash.span();
-        if seq.since(self.expected) >= span {
-            self.advance_base(SeqNo::new(seq.value() - span + 1).unwrap_or(SeqNo::FIRST));
-        }
-        while seq >= self.expected && !self.stash.has_room(bytes.len()) {
-            let Some(oldest) = self.stash.oldest() else { return };
-            self.advance_base(oldest.next());
-        }
-    }
-
-    /// Drops everything below `seq` without delivering it.
-    fn advance_base(&mut self, seq: SeqNo) {
-        self.gaps.remove_below(seq);
-        self.stats.stash_evicted_messages += self.stash.remove_range(self.expected, seq);
-        self.expected = seq;
-        self.highest = self.highest.max(seq);
-    }
-
     /// Compares a copy with what was taken before.
     fn check_copy(&mut self, seq: SeqNo, bytes: &[u8]) {
         if self.hashes.differs(seq, bytes) {
@@ -459,114 +420,6 @@ impl Receiver {
             if self.on_unfillable == Unfillable::Halt {
                 self.hold();
             }
-        }
-    }
-
-    fn hold(&mut self) {
-        self.held = true;
-        self.recovery.clear();
-    }
-
-    fn on_refusal(&mut self) {
-        self.blocked = true;
-        self.stats.sink_refusals += 1;
-    }
-
-    /// Offers `item` unless the sink refused one since the last poll; whether it was taken.
-    fn offer(&mut self, item: Item<'_>, sink: &mut impl Sink) -> bool {
-        if self.blocked {
-            return false;
-        }
-        if !sink.on_item(item) {
-            self.on_refusal();
-        }
-        !self.blocked
-    }
-
-    /// Delivers what can be delivered, then tells the state that this led to.
-    fn settle(&mut self, sink: &mut impl Sink) {
-        while !self.held && !self.blocked && self.expected < self.highest {
-            let seq = self.expected;
-            if let Some(bytes) = self.stash.message(seq) {
-                if !sink.on_item(Item::Message { seq, bytes }) {
-                    self.on_refusal();
-                    break;
-                }
-                self.stash.remove(seq);
-                self.delivered_to(seq.next());
-            } else if !self.tell_lost(sink) {
-                break;
-            }
-        }
-        if self.expected == self.highest {
-            (self.behind, self.asked) = (false, false);
-        }
-        self.tell_end(sink);
-        self.tell(sink);
-    }
-
-    /// Tells that the numbers next in order are lost; `false` when they are not, or not told.
-    fn tell_lost(&mut self, sink: &mut impl Sink) -> bool {
-        let first = self.expected;
-        let Some(end) = self.gaps.lost_run(first) else { return false };
-        let count = end.since(first);
-        if !self.offer(Item::Lost { first, count }, sink) {
-            return false;
-        }
-        self.stats.lost_ranges += 1;
-        self.stats.lost_messages = self.stats.lost_messages.saturating_add(count);
-        self.gaps.remove_below(end);
-        self.expected = end;
-        if self.on_unfillable == Unfillable::Halt {
-            self.hold();
-        }
-        true
-    }
-
-    fn tell_end(&mut self, sink: &mut impl Sink) {
-        let Some(end) = self.end.filter(|end| end.confirmed && !end.told) else { return };
-        if self.highest > end.next {
-            // One datagram told of more than there was: two say that there is no such thing.
-            self.gaps.remove_from(end.next);
-            self.stash.remove_range(end.next.max(self.expected), self.highest);
-            self.highest = end.next.max(self.expected);
-        }
-        if !self.held && self.expected == self.highest && self.offer(Item::End { next: end.next }, sink) {
-            self.end = Some(End { told: true, ..end });
-        }
-    }
-
-    /// Tells what has not been told yet, the state last.
-    fn tell(&mut self, sink: &mut impl Sink) {
-        if let Some(session) = self.session
-            && !self.told_session
-        {
-            self.told_session = self.offer(Item::Session(session), sink);
-        }
-        if let Some(seq) = self.untold_conflict
-            && self.offer(Item::Conflict { seq }, sink)
-        {
-            self.untold_conflict = None;
-        }
-        let state = self.assess();
-        if self.told != Some(state) && self.offer(Item::State(state), sink) {
-            self.told = Some(state);
-        }
-    }
-
-    fn assess(&self) -> FeedState {
-        if self.held {
-            FeedState::Stale
-        } else if self.end.is_some_and(|end| end.told) {
-            FeedState::Ended
-        } else if self.silent {
-            FeedState::Stale
-        } else if !self.behind {
-            FeedState::Live
-        } else if self.asked {
-            FeedState::Recovering
-        } else {
-            FeedState::Gapped
         }
     }
 
@@ -609,6 +462,7 @@ impl Receiver {
                 end.confirmed = true;
             }
         }
+        self.doubt(now);
         self.tell(sink);
         self.settle(sink);
     }
@@ -633,44 +487,6 @@ impl Receiver {
         self.stats.requests += 1;
         self.asked = true;
         Some((wanted.server, Request { session, first: wanted.first, count: wanted.count }))
-    }
-
-    /// Delivers from `seq` on, at the next poll: a snapshot holds everything before. What is kept from `seq` on stays,
-    /// what is missing is requested.
-    pub fn resume_at(&mut self, now: Nanos, seq: SeqNo) {
-        if self.joining.is_some() {
-            self.joining = Some(Start::At(seq));
-            self.restart_at(seq);
-        } else if seq >= self.expected {
-            self.gaps.remove_below(seq);
-            self.stash.remove_range(self.expected, seq);
-            (self.expected, self.highest) = (seq, self.highest.max(seq));
-        } else {
-            self.go_back_to(now, seq);
-        }
-        (self.held, self.asked) = (false, false);
-        self.behind = self.expected < self.highest;
-        self.end = self.end.filter(|end| end.next >= seq).map(|end| End { told: false, ..end });
-    }
-
-    /// Delivers from a number again that has been passed.
-    fn go_back_to(&mut self, now: Nanos, seq: SeqNo) {
-        let missing_before = self.gaps.open_messages();
-        let fits = self.highest.since(seq) <= self.stash.span();
-        if !fits || !self.gaps.try_open_first(seq, self.expected, now) {
-            self.stash.clear();
-            self.gaps.clear();
-            self.gaps.open_last(seq, self.highest, now);
-        }
-        self.stats.gaps_found += 1;
-        self.count_missing(self.gaps.open_messages() - missing_before);
-        self.expected = seq;
-    }
-
-    /// Receives `session` from `seq` on, whatever the rules say: the word of a control plane. Gaps and messages kept
-    /// of another session are dropped.
-    pub fn adopt(&mut self, session: Session, seq: SeqNo) {
-        self.begin(session, seq);
     }
 
     /// Number that is delivered next.

@@ -108,6 +108,8 @@ pub struct FeedStats {
     pub duplicate_messages: u64,
     /// Numbers found with two contents.
     pub conflicts: u64,
+    /// Numbers that one datagram told of and that were taken back, because nothing confirmed them.
+    pub retracted_messages: u64,
     /// Holes found.
     pub gaps_found: u64,
     /// Messages found missing.

@@ -3,6 +3,8 @@
 //! MoldUDP64 has no authentication: whoever reaches the group can send one datagram with any number or session. Such
 //! a datagram must not make the receiver jump ahead, give real messages up as lost, end the session or change it. A
 //! second datagram that agrees is taken as confirmation: of another line, or of the same line and not a mere copy.
+//! A short jump is acted on at once, because a loss looks the same, but only by asking; when nothing confirms it for as
+//! long as a feed may be silent, it is taken back.
 
 use seqcast_wire::mold::{Downstream, Kind};
 use seqcast_wire::{SeqNo, Session};
@@ -25,18 +27,33 @@ pub(super) struct Witness {
     confirmed: SeqNo,
     jump: Option<Jump>,
     session: Option<Session>,
+    /// Nobody can forge: what is told once is so.
+    trusting: bool,
 }
 
 impl Witness {
     /// A witness who takes for granted that everything below `start` was sent.
     pub(super) fn new(start: SeqNo) -> Witness {
-        Witness { top: start, confirmed: start, jump: None, session: None }
+        Witness { top: start, confirmed: start, jump: None, session: None, trusting: false }
+    }
+
+    /// Forgets what was told, and takes for granted that everything below `start` was sent.
+    pub(super) fn restart(&mut self, start: SeqNo) {
+        *self = Witness::new(start).trusting(self.trusting);
+    }
+
+    /// Believes every datagram, if `trusting`.
+    pub(super) fn trusting(mut self, trusting: bool) -> Witness {
+        self.trusting = trusting;
+        self
     }
 
     /// Notes that a datagram told that everything below `next` was sent.
     #[inline]
     pub(super) fn on_next(&mut self, next: SeqNo) {
-        if next >= self.top {
+        if self.trusting {
+            self.on_proof(next);
+        } else if next >= self.top {
             self.confirmed = self.top;
             self.top = next;
         } else if next > self.confirmed {
@@ -65,7 +82,7 @@ impl Witness {
             is_near && (!is_copy || datagram.kind() == Kind::Heartbeat)
         });
         self.jump = if confirmed { None } else { Some(Jump { line, first, next }) };
-        confirmed
+        confirmed || self.trusting
     }
 
     /// Judges a datagram of another session: `true` when the one before was of that session too.

@@ -2,11 +2,17 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tracing::warn;
 
 use super::{Bind, EndpointSpec};
+
+/// How long a port that is in use is waited for, and how often it is tried.
+const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(2);
+const BIND_RETRY: Duration = Duration::from_millis(10);
 
 /// Opens a UDP socket as `spec` asks. It blocks until the caller says otherwise.
 pub(super) fn open(spec: &EndpointSpec) -> io::Result<Socket> {
@@ -91,10 +97,19 @@ fn open_local(socket: &Socket, local: SocketAddrV4, multicast_ttl: u8) -> io::Re
     socket.set_multicast_ttl_v4(u32::from(multicast_ttl))
 }
 
+/// Binds, and waits a little for a port that is just being given back: the kernel takes down a killed process's io_uring,
+/// and with it its sockets, some time after the process itself, and who restarts it should not have to know that.
 fn bind(socket: &Socket, address: SocketAddrV4) -> io::Result<()> {
-    socket
-        .bind(&SockAddr::from(address))
-        .map_err(|error| explain(format!("cannot bind UDP {address}"), &error))
+    let deadline = Instant::now() + GIVEN_BACK_WITHIN;
+    loop {
+        match socket.bind(&SockAddr::from(address)) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                thread::sleep(BIND_RETRY);
+            }
+            Err(error) => return Err(explain(format!("cannot bind UDP {address}"), &error)),
+        }
+    }
 }
 
 fn size_buffers(socket: &Socket, spec: &EndpointSpec) -> io::Result<()> {

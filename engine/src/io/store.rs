@@ -13,14 +13,13 @@
 //! cannot promise that.) Nobody but Seqcast may touch the files while it runs: a file that is shortened under a
 //! mapping kills the process.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -38,8 +37,9 @@ static ZEROES: [u8; 1 << 16] = [0; 1 << 16];
 /// A directory opened for writing, by this process alone.
 pub struct FileStore {
     dir: PathBuf,
-    /// Open segments, for syncing them.
-    segments: Mutex<BTreeMap<u64, Arc<File>>>,
+    /// The segment that was synced last, open for the next sync. Only one: a journal may have more segments than a
+    /// process may have files.
+    syncing: Mutex<Option<(u64, File)>>,
     mark: Cells,
     mark_file: File,
     boot: u128,
@@ -93,7 +93,7 @@ impl FileStore {
         sync_dir(&dir)?;
         Ok(FileStore {
             dir,
-            segments: Mutex::default(),
+            syncing: Mutex::default(),
             mark,
             mark_file,
             boot: boot(),
@@ -106,8 +106,8 @@ impl FileStore {
         segment_path(&self.dir, index)
     }
 
-    fn files(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<File>>> {
-        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
+    fn syncing(&self) -> MutexGuard<'_, Option<(u64, File)>> {
+        self.syncing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Fills a new file with zeroes that are on disk, and maps it.
@@ -160,17 +160,8 @@ impl Store for FileStore {
             }
             _ => StoreError::of(show(&path), "create the segment", e),
         })?;
-        match self.fill(index, &file, bytes) {
-            Ok(memory) => {
-                self.files().insert(index, Arc::new(file));
-                Ok(memory)
-            }
-            Err(error) => {
-                // What is left of it would only take up room; a file that stays is removed at the next opening.
-                let _ = fs::remove_file(&path);
-                Err(error)
-            }
-        }
+        // What is left of a segment that does not fit would only take up room. If it stays, the next opening removes it.
+        self.fill(index, &file, bytes).inspect_err(|_| drop(fs::remove_file(&path)))
     }
 
     fn open(&self, index: u64) -> Result<Memory, StoreError> {
@@ -183,7 +174,6 @@ impl Store for FileStore {
             usize::try_from(bytes).map_err(|_| refused("map the segment")(ErrorKind::OutOfMemory.into()))?;
         let memory = Memory::map(&file, bytes).map_err(refused("map the segment"))?;
         memory.load().map_err(refused("read the segment"))?;
-        self.files().insert(index, Arc::new(file));
         Ok(memory)
     }
 
@@ -205,18 +195,25 @@ impl Store for FileStore {
 
     fn remove(&self, index: u64) -> Result<(), StoreError> {
         let path = self.path(index);
-        self.files().remove(&index);
+        self.syncing().take_if(|(syncing, _)| *syncing == index);
         fs::remove_file(&path).map_err(|e| StoreError::of(show(&path), "remove the segment", e))
     }
 
-    /// Syncs the whole file: all that is dirty in it lies in `range`.
+    /// Syncs the whole file: all that is dirty in it lies in `range`. Errors of writing back before the file was opened
+    /// here are reported too: the mapping keeps the inode, and Linux tells each error to whoever syncs next.
     fn sync(&self, index: u64, _range: Range<usize>) -> Result<(), StoreError> {
         let path = self.path(index);
         self.check_sync(&path, None)?;
-        let Some(file) = self.files().get(&index).cloned() else {
-            return Err(StoreError::Absent { place: show(&path) });
+        // Taken out of its lock while it is synced, which may last: removing a segment must not wait for that.
+        let open = self.syncing().take_if(|(synced, _)| *synced == index);
+        let file = match open {
+            Some((_, file)) => file,
+            None => File::open(&path)
+                .map_err(|e| StoreError::of(show(&path), "open the segment to sync it", e))?,
         };
-        self.check_sync(&path, Some(file.sync_data()))
+        self.check_sync(&path, Some(file.sync_data()))?;
+        *self.syncing() = Some((index, file));
+        Ok(())
     }
 
     fn mark(&self) -> Cells {

@@ -29,6 +29,8 @@ const OUTBOUND: u32 = 2;
 /// datagram into a file buffer, which goes to the disk when it is full, at [`Driver::flush`] and when the tap is
 /// dropped. When the disk refuses, the capture ends there, with a warning, and the driver goes on.
 ///
+/// Around a [`Fault`](super::fault::Fault) it shows what the agent sends and gets, inside one what the wire carries.
+///
 /// What is sent is stamped with the time of the last poll or flush: `transmit` is not told any.
 pub struct Tap<D> {
     inner: D,

@@ -183,3 +183,116 @@ impl Stream {
         self.stream.shutdown(Shutdown::Write)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    const ANY_PORT: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
+
+    /// Asks until there is an answer; only a hang takes as long as the bound.
+    fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+        let start = Instant::now();
+        loop {
+            if let Some(answer) = ask() {
+                return answer;
+            }
+            assert!(start.elapsed() < Duration::from_secs(60), "no answer");
+            std::thread::yield_now();
+        }
+    }
+
+    fn pair() -> (Stream, Stream) {
+        let listener = Listener::bind(ANY_PORT.into()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut client = Stream::connect(address).unwrap();
+        let (mut server, peer) = until(|| listener.poll_accept().unwrap());
+        until(|| client.poll_connected().unwrap().then_some(()));
+        assert!(server.poll_connected().unwrap());
+        assert_eq!(client.peer_addr().unwrap(), address);
+        assert_eq!(server.peer_addr().unwrap(), peer);
+        (client, server)
+    }
+
+    fn read(stream: &mut Stream) -> TryRead {
+        let mut bytes = [0; 8];
+        until(|| match stream.try_read(&mut bytes).unwrap() {
+            TryRead::Empty => None,
+            found => Some(found),
+        })
+    }
+
+    #[test]
+    fn bytes_and_the_end_arrive() {
+        let (mut client, mut server) = pair();
+        let mut bytes = [0; 8];
+        assert_eq!(server.try_read(&mut bytes).unwrap(), TryRead::Empty);
+        assert_eq!(client.try_write(b"hello").unwrap(), 5);
+        assert_eq!(read(&mut server), TryRead::Bytes(5));
+        client.finish().unwrap();
+        assert_eq!(read(&mut server), TryRead::Closed);
+        assert_eq!(server.try_write(b"bye").unwrap(), 3, "the other direction goes on");
+        assert_eq!(read(&mut client), TryRead::Bytes(3));
+        drop(server);
+        assert_eq!(read(&mut client), TryRead::Closed);
+    }
+
+    #[test]
+    fn a_reader_that_does_not_read_bounds_the_writer() {
+        let (mut client, mut server) = pair();
+        let chunk = vec![7; 1 << 16];
+        let mut written = 0;
+        loop {
+            match client.try_write(&chunk).unwrap() {
+                0 => break,
+                len => written += len,
+            }
+        }
+        let mut received = 0;
+        let mut bytes = vec![0; 1 << 16];
+        until(|| {
+            if let TryRead::Bytes(len) = server.try_read(&mut bytes).unwrap() {
+                received += len;
+            }
+            (received == written).then_some(())
+        });
+        assert!(until(|| Some(client.try_write(&chunk).unwrap()).filter(|&len| len > 0)) > 0, "room again");
+    }
+
+    #[test]
+    fn nobody_there_is_an_error_and_not_a_wait() {
+        let free = Listener::bind(ANY_PORT.into()).unwrap().local_addr().unwrap();
+        let error = match Stream::connect(free) {
+            Err(error) => error,
+            Ok(mut stream) => until(|| match stream.poll_connected() {
+                Ok(connected) => {
+                    assert!(!connected);
+                    None
+                }
+                Err(error) => Some(error),
+            }),
+        };
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn a_connection_under_way_neither_reads_nor_writes_nor_fails() {
+        // A listener whose queue is never taken from: the handshake is the kernel's, so that either state may be met.
+        let listener = Listener::bind(ANY_PORT.into()).unwrap();
+        let mut client = Stream::connect(listener.local_addr().unwrap()).unwrap();
+        assert_eq!(client.try_read(&mut [0; 8]).unwrap(), TryRead::Empty);
+        client.try_write(b"x").unwrap();
+        assert!(listener.poll_accept().unwrap().is_some() || !client.poll_connected().unwrap());
+    }
+
+    #[test]
+    fn an_address_in_use_is_named() {
+        let first = Listener::bind(ANY_PORT.into()).unwrap();
+        let address = first.local_addr().unwrap();
+        let text = Listener::bind(address).unwrap_err().to_string();
+        assert!(text.contains(&address.to_string()), "{text}");
+        assert!(first.poll_accept().unwrap().is_none());
+    }
+}

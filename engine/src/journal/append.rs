@@ -10,6 +10,7 @@ use super::shared::{Segment, Shared};
 use crate::frame::{Chain, ChainError, Frame, FrameError, Kind};
 use crate::mem::append::Appender;
 use crate::mem::cells::Cells;
+use crate::mem::store::Store;
 
 /// Why a frame was not appended. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +46,8 @@ pub struct Journal {
     pub(super) session: Session,
     pub(super) incarnation: u64,
     pub(super) stalls: u64,
+    /// Nobody else may open the store while this can write to its memory.
+    pub(super) _store: Arc<dyn Store>,
 }
 
 impl Journal {

@@ -114,8 +114,8 @@ pub enum JournalError {
 }
 
 /// What to do about a journal that is not whole.
-const REMEDY: &str = "copy the journal from a standby or a backup, or start a new session in an empty directory; \
-                      `seqcast journal verify DIR` shows the damage";
+const REMEDY: &str = "copy the segments, without `mark`, from a standby or a backup, or start a new session in an \
+                      empty directory; `seqcast journal verify DIR` shows the damage";
 
 fn followed_at(valid_at: &Option<usize>) -> String {
     match valid_at {

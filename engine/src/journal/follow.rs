@@ -123,7 +123,8 @@ fn offset_of(segment: &[u8], seq: SeqNo) -> usize {
 }
 
 fn read_whole<R: ReadStore>(store: &R, index: u64) -> Result<Vec<u8>, StoreError> {
-    let mut content = Vec::new();
+    let listed = store.list()?.iter().find(|info| info.index == index).map_or(0, |info| info.bytes);
+    let mut content = Vec::with_capacity(usize::try_from(listed).unwrap_or(0).saturating_add(CHUNK_BYTES));
     loop {
         let filled = content.len();
         content.resize(filled + CHUNK_BYTES, 0);

@@ -167,22 +167,22 @@ impl Published {
 }
 
 /// The mark of an open journal. Its changes are on disk when they return; for a cold thread.
-pub struct Mark<S> {
-    store: Arc<S>,
+pub struct Mark {
+    store: Arc<dyn Store>,
     pub(super) cells: Cells,
     record: Record,
     next_slot: usize,
 }
 
-impl<S: Store> Mark<S> {
+impl Mark {
     /// Takes the mark over for this process. `begun` is whether there are segments, `next` where they end. Gives also
     /// the watermarks of before, and why a new incarnation began if one did.
     pub(super) fn open(
-        store: Arc<S>,
+        store: Arc<dyn Store>,
         config: &JournalConfig,
         begun: bool,
         next: SeqNo,
-    ) -> Result<(Mark<S>, Watermarks, Option<Unproven>), JournalError> {
+    ) -> Result<(Mark, Watermarks, Option<Unproven>), JournalError> {
         let cells = store.mark();
         let values = cells.values();
         let (found, next_slot) = read_record(&values);
@@ -262,5 +262,85 @@ impl<S: Store> Mark<S> {
         self.next_slot = SLOTS[0] + SLOTS[1] - self.next_slot;
         self.record = record;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn record(generation: u64) -> Record {
+        Record {
+            generation,
+            incarnation: 0xAAAA_0000 + generation,
+            promised_epoch: 7 * generation,
+            boot: u128::from(generation) << 70 | 5,
+            clean: generation.is_multiple_of(2),
+            session: Session::from_wire(*b"0123456789"),
+        }
+    }
+
+    fn put(values: &mut [u64; CELLS], slot: usize, record: &Record, cells: usize) {
+        values[MAGIC_CELL] = MAGIC;
+        let encoded = record.encode();
+        values[slot..slot + cells].copy_from_slice(&encoded[..cells]);
+    }
+
+    #[test]
+    fn the_newer_whole_record_counts() {
+        let mut values = [0; CELLS];
+        assert_eq!(read_record(&values).0, None);
+        put(&mut values, SLOTS[0], &record(4), RECORD_CELLS);
+        assert_eq!(read_record(&values), (Some(record(4)), SLOTS[1]));
+        put(&mut values, SLOTS[1], &record(5), RECORD_CELLS);
+        assert_eq!(read_record(&values), (Some(record(5)), SLOTS[0]));
+        put(&mut values, SLOTS[0], &record(6), RECORD_CELLS);
+        assert_eq!(read_record(&values), (Some(record(6)), SLOTS[1]));
+        values[MAGIC_CELL] = 0;
+        assert_eq!(read_record(&values).0, None);
+    }
+
+    #[test]
+    fn watermarks_are_cells_of_their_own() {
+        let cells = Cells::anonymous(&[0; CELLS]).unwrap();
+        let seq = |value| SeqNo::new(value).unwrap();
+        let first = Watermarks { published: seq(1), appended: seq(1), synced: seq(1) };
+        assert_eq!(Watermarks::read(&cells.values()), first);
+        let published = Published { cells: cells.clone() };
+        published.advance(seq(5));
+        note_appended(&cells, seq(9));
+        note_synced(&cells, seq(7));
+        assert_eq!(published.next(), seq(5));
+        let marks = Watermarks { published: seq(5), appended: seq(9), synced: seq(7) };
+        assert_eq!(Watermarks::read(&cells.values()), marks);
+    }
+
+    proptest! {
+        /// Whoever dies while a record is written leaves the one before.
+        #[test]
+        fn a_torn_record_leaves_the_one_before(written in prop::collection::vec(any::<bool>(), RECORD_CELLS)) {
+            let mut values = [0; CELLS];
+            put(&mut values, SLOTS[1], &record(8), RECORD_CELLS);
+            put(&mut values, SLOTS[0], &record(9), RECORD_CELLS);
+            let (before, slot) = read_record(&values);
+            prop_assert_eq!(before, Some(record(9)));
+            for (at, cell) in record(10).encode().into_iter().enumerate() {
+                if written[at] {
+                    values[slot + at] = cell;
+                }
+            }
+            let whole = values[slot..slot + RECORD_CELLS] == record(10).encode();
+            prop_assert_eq!(read_record(&values).0, Some(record(if whole { 10 } else { 9 })));
+        }
+
+        #[test]
+        fn arbitrary_cells_are_read_or_not(cells in prop::collection::vec(any::<u64>(), 24)) {
+            let mut values = [0; CELLS];
+            values[..24].copy_from_slice(&cells);
+            values[MAGIC_CELL] = MAGIC;
+            prop_assert_eq!(read_record(&values).0, None);
+        }
     }
 }

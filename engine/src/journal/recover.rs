@@ -22,17 +22,17 @@ use crate::mem::store::Store;
 const AHEAD: usize = 1;
 
 /// An open journal, in parts.
-pub struct Opened<S> {
+pub struct Opened {
     /// Appends.
     pub journal: Journal,
     /// Reads.
     pub reader: JournalReader,
     /// Prepares segments and removes old ones.
-    pub preparer: Preparer<S>,
+    pub preparer: Preparer,
     /// Syncs.
-    pub syncer: Syncer<S>,
+    pub syncer: Syncer,
     /// What a restart must know.
-    pub mark: Mark<S>,
+    pub mark: Mark,
     /// What was found.
     pub recovered: Recovered,
 }
@@ -63,9 +63,9 @@ impl Journal {
     ///
     /// # Errors
     /// See [`JournalError`]. What is damaged or foreign is left as it was.
-    pub fn open<S: Store>(store: S, config: &JournalConfig) -> Result<Opened<S>, JournalError> {
+    pub fn open(store: impl Store, config: &JournalConfig) -> Result<Opened, JournalError> {
         config.check()?;
-        let store = Arc::new(store);
+        let store: Arc<dyn Store> = Arc::new(store);
         let list = store.list()?;
         let mut begun = Vec::new();
         let scanned = scan(
@@ -104,11 +104,7 @@ impl Journal {
 }
 
 /// Zeroes what was cut, so that nothing of it can ever be taken for frames, and removes segments never begun.
-fn discard<S: Store>(
-    store: &S,
-    scanned: &Scanned,
-    begun: &mut Vec<Found<Memory>>,
-) -> Result<(), JournalError> {
+fn discard(store: &dyn Store, scanned: &Scanned, begun: &mut Vec<Found<Memory>>) -> Result<(), JournalError> {
     for &index in scanned.unused.iter().rev() {
         store.remove(index)?;
     }
@@ -125,8 +121,8 @@ fn discard<S: Store>(
 
 type Segments = (Vec<Arc<Segment>>, Arc<Segment>, Appender);
 
-fn begin_first<S: Store>(
-    store: &S,
+fn begin_first(
+    store: &dyn Store,
     config: &JournalConfig,
     incarnation: u64,
     chain: &Chain,
@@ -153,14 +149,14 @@ fn recovered_segments(begun: Vec<Found<Memory>>) -> Segments {
     (segments, active, appender)
 }
 
-fn parts<S: Store>(
+fn parts(
     config: &JournalConfig,
-    store: Arc<S>,
+    store: Arc<dyn Store>,
     shared: Arc<Shared>,
-    mark: Mark<S>,
+    mark: Mark,
     recovered: Recovered,
     (segment, appender): (Arc<Segment>, Appender),
-) -> Opened<S> {
+) -> Opened {
     let prepared = Arc::new(ArrayQueue::new(AHEAD));
     let first = shared.segments.load().first().map_or(0, |segment| segment.index);
     Opened {
@@ -176,7 +172,7 @@ fn parts<S: Store>(
         },
         // From the oldest segment on: what an earlier process left in the page cache is not known to be on disk.
         syncer: Syncer {
-            store,
+            store: Arc::clone(&store),
             shared: Arc::clone(&shared),
             mark: mark.cells.clone(),
             segment: first,
@@ -193,6 +189,7 @@ fn parts<S: Store>(
             session: config.session,
             incarnation: mark.incarnation(),
             stalls: 0,
+            _store: store,
         },
         mark,
         recovered,

@@ -252,3 +252,54 @@ impl Scan<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_ends_with_the_last_byte_that_is_not_zero() {
+        assert_eq!(content_bytes(&[]), 0);
+        assert_eq!(content_bytes(&[0; 10_000]), 0);
+        for at in [0, 1, 4095, 4096, 4097, 9_999] {
+            let mut bytes = [0; 10_000];
+            bytes[at] = 1;
+            assert_eq!(content_bytes(&bytes), at + 1);
+        }
+    }
+
+    #[test]
+    fn a_frame_counts_as_valid_only_where_its_number_fits() {
+        let mut chain = Chain::new();
+        let frames: Vec<Vec<u8>> = (0..4).map(|_| chain.extend(1, 0, b"12345678")).collect();
+        let bytes = frames.concat();
+        let seq = |value| SeqNo::new(value).unwrap();
+        let after = |from: usize, due: u64| valid_after(&bytes, from, seq(due));
+        assert_eq!(after(0, 1), Some(0));
+        assert_eq!(after(8, 2), Some(72));
+        assert_eq!(after(8, 1), Some(72), "frame 1 is damaged");
+        assert_eq!(after(80, 4), Some(216), "frames that were numbered before do not count");
+        assert_eq!(after(8, 5), None);
+        assert_eq!(valid_after(&bytes[72..], 0, seq(1)), None, "no room for frame 1 before frame 2");
+        assert_eq!(valid_after(&bytes[..220], 80, seq(3)), Some(144));
+        assert_eq!(valid_after(&bytes[..220], 152, seq(3)), None, "the last one is cut off");
+    }
+
+    #[test]
+    fn scanning_stops_where_the_chain_breaks() {
+        let mut chain = Chain::new();
+        let frames: Vec<Vec<u8>> = (0..3).map(|_| chain.extend(1, 0, b"payload")).collect();
+        let mut bytes = [frames[0].clone(), frames[2].clone()].concat();
+        bytes.extend([0; 100]);
+        let mut chain = Chain::new();
+        let mut seen = Vec::new();
+        let stop =
+            scan_frames(&bytes, 0, &mut chain, |offset, frame| seen.push((offset, frame.seq().value())));
+        assert_eq!(stop.0, 72);
+        assert!(matches!(stop.1, Some(Fault::Chain(_))));
+        assert_eq!(seen, [(0, 1)]);
+        assert_eq!(chain.next().value(), 2);
+        let clean = scan_frames(&bytes[..72], 0, &mut Chain::new(), |_, _| {});
+        assert_eq!(clean, (72, None));
+    }
+}

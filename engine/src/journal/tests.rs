@@ -7,7 +7,7 @@ use seqcast_wire::{SeqNo, Session};
 
 use super::*;
 use crate::frame::{Chain, Frame};
-use crate::mem::store::{Faults, MemoryDisk, MemoryStore, ReadStore, StoreError};
+use crate::mem::store::{Faults, MemoryDisk, ReadStore, StoreError};
 
 pub(super) const SEGMENT_BYTES: usize = MIN_SEGMENT_BYTES;
 
@@ -20,11 +20,11 @@ pub(super) fn config() -> JournalConfig {
     JournalConfig { segment_bytes: SEGMENT_BYTES, ..JournalConfig::new(session, 100) }
 }
 
-pub(super) fn open(disk: &MemoryDisk) -> Result<Opened<MemoryStore>, JournalError> {
+pub(super) fn open(disk: &MemoryDisk) -> Result<Opened, JournalError> {
     open_with(disk, &config())
 }
 
-fn open_with(disk: &MemoryDisk, config: &JournalConfig) -> Result<Opened<MemoryStore>, JournalError> {
+fn open_with(disk: &MemoryDisk, config: &JournalConfig) -> Result<Opened, JournalError> {
     Journal::open(disk.open()?, config)
 }
 
@@ -52,7 +52,7 @@ impl Model {
         self.frames.push(frame);
     }
 
-    pub(super) fn append(&mut self, opened: &mut Opened<MemoryStore>, payload: &[u8]) {
+    pub(super) fn append(&mut self, opened: &mut Opened, payload: &[u8]) {
         let frame = opened.journal.chain().clone().extend(1, payload.len() as u16 % 5, payload);
         if opened.journal.append(&frame) == Err(AppendError::NotReady) {
             opened.preparer.poll(SeqNo::FIRST).unwrap();
@@ -78,7 +78,7 @@ impl Model {
 }
 
 /// Appends and publishes messages of these lengths.
-pub(super) fn filled(disk: &MemoryDisk, lens: &[usize]) -> (Opened<MemoryStore>, Model) {
+pub(super) fn filled(disk: &MemoryDisk, lens: &[usize]) -> (Opened, Model) {
     let mut opened = open(disk).unwrap();
     let mut model = Model::default();
     for (nth, &len) in lens.iter().enumerate() {
@@ -293,6 +293,25 @@ fn a_closed_journal_is_whole_even_after_a_new_boot() {
     assert_eq!(opened.recovered.published, seq(1500));
     assert_eq!(opened.recovered.promised_epoch, 7);
     assert_eq!(read_all(&opened.reader), model.frames);
+}
+
+#[test]
+fn a_promise_torn_by_a_kill_leaves_the_one_before() {
+    use crate::mem::store::Store;
+    let disk = MemoryDisk::default();
+    let mut opened = open(&disk).unwrap();
+    for epoch in 1..=6 {
+        opened.mark.promise(epoch).unwrap();
+    }
+    drop(opened);
+    let store = disk.open().unwrap();
+    let cells = store.mark();
+    // The two slots, by their first cell, the generation.
+    let newer = if cells.load(8) > cells.load(16) { 8 } else { 16 };
+    cells.store(newer + 1, !cells.load(newer + 1));
+    drop(store);
+    let recovered = open(&disk).unwrap().recovered;
+    assert_eq!((recovered.promised_epoch, recovered.unproven), (5, None));
 }
 
 #[test]

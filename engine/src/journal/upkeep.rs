@@ -18,8 +18,8 @@ pub(super) const WARM_BYTES: usize = 4 << 20;
 
 /// Prepares segments ahead of need, removes what retention lets go, and keeps the memory ahead of the writer loaded.
 /// Poll it from a cold thread, every millisecond or so.
-pub struct Preparer<S> {
-    pub(super) store: Arc<S>,
+pub struct Preparer {
+    pub(super) store: Arc<dyn Store>,
     pub(super) shared: Arc<Shared>,
     pub(super) prepared: Arc<ArrayQueue<Prepared>>,
     pub(super) segment_bytes: usize,
@@ -30,7 +30,7 @@ pub struct Preparer<S> {
     pub(super) warm: (u64, usize),
 }
 
-impl<S: Store> Preparer<S> {
+impl Preparer {
     /// Does what there is to do, and gives whether there was anything. Segments that hold numbers from `keep_from`
     /// on are kept whatever the retention says: pass the lowest watermark that somebody still needs.
     ///
@@ -110,8 +110,8 @@ impl<S: Store> Preparer<S> {
 
 /// Makes what was appended survive a loss of power. Poll it from a cold thread of its own when commits wait for it
 /// (`durability = disk`), and now and then otherwise.
-pub struct Syncer<S> {
-    pub(super) store: Arc<S>,
+pub struct Syncer {
+    pub(super) store: Arc<dyn Store>,
     pub(super) shared: Arc<Shared>,
     pub(super) mark: Cells,
     /// Everything before this segment is synced, and so much of it.
@@ -120,7 +120,7 @@ pub struct Syncer<S> {
     pub(super) failed: bool,
 }
 
-impl<S: Store> Syncer<S> {
+impl Syncer {
     /// Syncs what was published up to now and gives the watermark below which everything survives.
     ///
     /// # Errors
@@ -175,11 +175,7 @@ impl<S: Store> Syncer<S> {
 ///
 /// # Errors
 /// When it could not be synced; the journal then counts as not closed.
-pub fn close<S: Store>(
-    mut journal: Journal,
-    syncer: &mut Syncer<S>,
-    mark: &mut Mark<S>,
-) -> Result<(), JournalError> {
+pub fn close(mut journal: Journal, syncer: &mut Syncer, mark: &mut Mark) -> Result<(), JournalError> {
     journal.publish();
     syncer.poll()?;
     mark.close()

@@ -40,7 +40,7 @@
 //! two (`receive`, `books`), a publisher one. What may block has threads of its own that are never urgent: keeping the
 //! journal (preparing segments, syncing, deleting), snapshots, joining. `[[runtime.thread]]` in the configuration
 //! lays the agents of the data path out otherwise, one to a core or several to one; and
-//! [`Node::into_composite`](crate::topology::Node::into_composite) makes one agent of all, to be driven by hand.
+//! [`Node::take_hot`](crate::topology::Node::take_hot) makes one agent of all, to be driven by hand.
 //!
 //! # Measuring it
 //!

@@ -24,7 +24,7 @@
 //! # Writing tests
 //!
 //! - Drive agents by hand: an [`Invoker`](crate::runtime::Invoker) gives an agent its duty cycles with a `now` of your
-//!   choosing, and [`Node::into_composite`](crate::topology::Node::into_composite) makes one agent of a process.
+//!   choosing, and [`Node::take_hot`](crate::topology::Node::take_hot) makes one agent of a process.
 //! - Make losses with [`io::fault`](crate::io::fault) around a driver: seeded, so that a failure happens again. Keep what
 //!   passed with [`io::tap`](crate::io::tap), which writes a capture for Wireshark.
 //! - Unit tests stand at the end of their file; what needs several modules goes to `engine/tests`. Random inputs come from

@@ -6,7 +6,7 @@
 //! | [`append`] | append-only memory: one writer, many readers of the published prefix |
 //! | [`cells`] | a small array of 64-bit cells that survives a killed process |
 //! | [`store`] | where a journal's segments live, as a trait; in memory with faults for tests |
-//! | [`file`] | the few calls on files that the standard library lacks |
+//! | [`mod@file`] | the few calls on files that the standard library lacks |
 //! | `prefetch`, `reserve` | cache lines and pages before they are needed |
 #![allow(unsafe_code)]
 

@@ -289,10 +289,13 @@ impl Server {
         self.pending.pop_front()
     }
 
-    /// Puts a reply back that found no send buffer: it is the next one again.
+    /// Puts a reply back that found no send buffer: it is the next one again. When others have taken its place meanwhile, it
+    /// is dropped and counted, and its asker will ask again.
     pub fn put_back(&mut self, reply: Reply) {
         if self.pending.len() < self.config.max_pending {
             self.pending.push_front(reply);
+        } else {
+            self.stats.silent[Reason::PendingFull as usize] += 1;
         }
     }
 

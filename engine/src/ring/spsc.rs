@@ -22,8 +22,6 @@ struct Shared<T> {
 // `received`; each side touches only slots that the other's index gave it, so values move between threads, `T: Send`,
 // and are never shared.
 unsafe impl<T: Send> Sync for Shared<T> {}
-// SAFETY: as above; dropping drops values, on whichever thread.
-unsafe impl<T: Send> Send for Shared<T> {}
 
 impl<T> Shared<T> {
     fn slot(&self, index: u64) -> &UnsafeCell<MaybeUninit<T>> {
@@ -131,5 +129,83 @@ impl<T: Send> Receiver<T> {
     /// Whether the sender is gone; values it sent may still be there.
     pub fn is_abandoned(&self) -> bool {
         is_alone(&self.shared)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Arc as StdArc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn it_behaves_like_a_bounded_queue(
+            capacity in 0..9usize,
+            sends in prop::collection::vec(any::<Option<u32>>(), 0..200),
+        ) {
+            let (mut sender, mut receiver) = channel(capacity);
+            let (mut model, capacity) = (VecDeque::new(), capacity.next_power_of_two());
+            for step in sends {
+                match step {
+                    Some(value) if model.len() == capacity => {
+                        prop_assert_eq!(sender.try_send(value), Err(Full(value)));
+                    }
+                    Some(value) => {
+                        prop_assert_eq!(sender.try_send(value), Ok(()));
+                        model.push_back(value);
+                    }
+                    None => prop_assert_eq!(receiver.try_receive(), model.pop_front()),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_not_received_is_dropped_once() {
+        let token = StdArc::new(());
+        let (mut sender, mut receiver) = channel(4);
+        for _ in 0..4 {
+            sender.try_send(StdArc::clone(&token)).unwrap();
+        }
+        drop(receiver.try_receive());
+        sender.try_send(StdArc::clone(&token)).unwrap();
+        assert_eq!(StdArc::strong_count(&token), 5);
+        assert!(!sender.is_abandoned());
+        drop(receiver);
+        assert!(sender.is_abandoned());
+        drop(sender);
+        assert_eq!(StdArc::strong_count(&token), 1);
+    }
+
+    #[test]
+    fn two_threads_exchange_owned_values_in_order() {
+        const COUNT: u64 = 100_000;
+        let (mut sender, mut receiver) = channel::<Box<u64>>(64);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for number in 0..COUNT {
+                    let mut value = Box::new(number);
+                    while let Err(Full(back)) = sender.try_send(value) {
+                        value = back;
+                        std::thread::yield_now();
+                    }
+                }
+            });
+            let mut expected = 0;
+            while expected < COUNT {
+                match receiver.try_receive() {
+                    Some(value) => {
+                        assert_eq!(*value, expected);
+                        expected += 1;
+                    }
+                    None => std::thread::yield_now(),
+                }
+            }
+            assert_eq!(receiver.try_receive(), None);
+        });
     }
 }

@@ -4,6 +4,7 @@ use crate::config::{Idle, Runtime};
 use crate::runtime::{
     Agent, AgentError, Composite, IdleStrategy, Runner, RunnerConfig, RunnerHandle, RunnerReport, StopFlag,
 };
+use crate::stat::Counters;
 use crate::time::Nanos;
 
 /// How a cold thread rests: what it does is never urgent.
@@ -53,16 +54,27 @@ impl Node {
         }
     }
 
-    /// All agents of the data path as one, to be driven by hand.
-    pub fn into_composite(self, name: &str) -> Composite {
-        Composite::new(name, self.hot.into_iter().map(|(_, agent)| agent).chain(self.cold).collect())
+    /// Puts all agents of the data path on one thread, named `thread`.
+    pub fn on_thread(mut self, thread: &'static str) -> Node {
+        self.hot.iter_mut().for_each(|(name, _)| *name = thread);
+        self
     }
 
-    /// Starts the threads. An agent that fails stops them all.
+    /// Takes the agents of the data path as one, to be run by hand or beside others; those that may block stay.
+    pub fn take_hot(&mut self, name: &str) -> Composite {
+        Composite::new(name, self.hot.drain(..).map(|(_, agent)| agent).collect())
+    }
+
+    /// Starts the threads, whose duty cycles and stalls go to `counters`. An agent that fails stops them all.
     ///
     /// # Errors
     /// The system gives no more threads, or the layout names an agent that is not there.
-    pub fn launch(self, runtime: &Runtime, stop: &StopFlag) -> Result<Running, AgentError> {
+    pub fn launch(
+        self,
+        runtime: &Runtime,
+        counters: &Counters,
+        stop: &StopFlag,
+    ) -> Result<Running, AgentError> {
         let Node { mut hot, cold, .. } = self;
         let mut runners = Vec::new();
         for thread in &runtime.threads {
@@ -74,7 +86,7 @@ impl Node {
                 agents.push(hot.remove(at).1);
             }
             let idle = strategy(thread.idle.unwrap_or(runtime.idle), runtime);
-            let config = runner(&thread.name, thread.core, idle, runtime);
+            let config = runner(&thread.name, thread.core, idle, runtime, counters);
             runners.push(
                 Runner::spawn(together(&thread.name, agents), config, stop).map_err(AgentError::failed)?,
             );
@@ -82,13 +94,13 @@ impl Node {
         while let Some(&(name, _)) = hot.first() {
             let agents: Vec<_> =
                 hot.extract_if(.., |(thread, _)| *thread == name).map(|(_, agent)| agent).collect();
-            let config = runner(name, None, strategy(runtime.idle, runtime), runtime);
+            let config = runner(name, None, strategy(runtime.idle, runtime), runtime, counters);
             runners.push(Runner::spawn(together(name, agents), config, stop).map_err(AgentError::failed)?);
         }
         let mut background = Vec::new();
         for agent in cold {
             let name = agent.name().to_owned();
-            let config = runner(&name, None, IdleStrategy::Sleep(COLD_REST), runtime);
+            let config = runner(&name, None, IdleStrategy::Sleep(COLD_REST), runtime, counters);
             background.push(Runner::spawn(agent, config, stop).map_err(AgentError::failed)?);
         }
         Ok(Running { runners, background })
@@ -126,8 +138,15 @@ fn together(name: &str, mut agents: Vec<Box<dyn Agent>>) -> Box<dyn Agent> {
     }
 }
 
-fn runner(name: &str, core: Option<usize>, idle: IdleStrategy, runtime: &Runtime) -> RunnerConfig {
-    RunnerConfig { name: name.into(), core, idle, stall_threshold: runtime.stall_threshold, counters: None }
+fn runner(
+    name: &str,
+    core: Option<usize>,
+    idle: IdleStrategy,
+    runtime: &Runtime,
+    counters: &Counters,
+) -> RunnerConfig {
+    let counters = Some(counters.clone());
+    RunnerConfig { name: name.into(), core, idle, stall_threshold: runtime.stall_threshold, counters }
 }
 
 fn strategy(idle: Idle, runtime: &Runtime) -> IdleStrategy {

@@ -5,20 +5,21 @@ use tracing::{info, warn};
 
 use super::{Node, plan};
 use crate::agents::egress::{Egress, EgressPlan};
-use crate::agents::ingress::{Ingress, IngressTrace, SourcePlan, Watermarks};
-use crate::agents::journal::{JournalAgent, JournalUpkeep, retired};
+use crate::agents::ingress::{Ingress, IngressPlan, IngressTrace, SourcePlan, Watermarks};
+use crate::agents::journal::{JournalAgent, JournalUpkeep, Retired, retired};
 use crate::agents::meter::Meter;
 use crate::agents::rewind::Rewind;
 use crate::agents::snapshot::SnapshotServer;
 use crate::agents::trace::Trace;
 use crate::book::{Books, BooksConfig};
-use crate::config::{self, Config, Durability};
+use crate::config::{self, Config, Durability, SourceSession};
 use crate::downstream::Sender;
 use crate::io::Driver;
 use crate::io::store::FileStore;
-use crate::journal::{self, Journal, JournalConfig, Opened, Recovered};
+use crate::journal::{self, Journal, JournalConfig, JournalReader, Opened, Published, Recovered};
+use crate::ring::broadcast::Reader;
 use crate::runtime::{AgentError, wall_ns};
-use crate::sequencer::{self, CommitGate, Member, Members, NodeId, Sequencer};
+use crate::sequencer::{self, CommitGate, Member, Members, NodeId, Sequencer, SourceId};
 use crate::stat::Counters;
 use crate::sync::{Flag, Watermark};
 
@@ -50,10 +51,10 @@ pub fn sequencer(
     Ok(node)
 }
 
-/// As [`sequencer`], receiving its sources on a driver of the caller's choice.
+/// As [`sequencer()`], receiving its sources on a driver of the caller's choice.
 ///
 /// # Errors
-/// As [`sequencer`].
+/// As [`sequencer()`].
 pub fn sequencer_on<D: Driver + Send + 'static>(
     ingress_driver: D,
     config: &Config,
@@ -63,90 +64,34 @@ pub fn sequencer_on<D: Driver + Send + 'static>(
 ) -> Result<Node, AgentError> {
     let feed = config.feed().map_err(AgentError::failed)?;
     let section = config.sequencer().map_err(AgentError::failed)?;
-    let mut node = Node::default();
     let Opened { journal, reader, preparer, syncer, mut mark, recovered } =
         open_journal(config, feed.session)?;
     let epoch = recovered.promised_epoch.max(recovered.chain.epoch()) + 1;
     mark.promise(epoch).map_err(AgentError::failed)?;
-    let next = recovered.chain.next();
     let watermarks = watermarks(&recovered, reader.synced());
-    let sequencer = Sequencer::new(recovered.chain.clone(), gate(section, &recovered, epoch)?)
-        .map_err(AgentError::failed)?;
-
-    let (ring, readers) = plan::ring(config, &mut node, 1)?;
-    let sources: Vec<_> =
-        (0..).zip(&section.sources).map(|(at, source)| source_plan(config, &recovered, at, source)).collect();
-    let names = section.sources.iter().map(|source| source.name.as_str());
-    let meters = std::iter::once(Meter::new(counters, "sequencer", ""))
-        .chain(names.map(|name| Meter::new(counters, "source", name)))
-        .collect();
-    let mut ingress =
-        Ingress::open(ingress_driver, &sources, sequencer, ring, watermarks.clone(), wall_ns, meters)?;
-    if section.end_with_sources {
-        ingress = ingress.ending_with_sources();
-    }
-    let feed_trace = trace.as_ref().map(|trace| trace.feed.clone());
-    if let Some(SequencerTrace { feed, sources }) = trace {
-        ingress = ingress.traced(IngressTrace { feed, sources });
-    }
-    node.add_hot("order", ingress);
-
-    let (ended, closing) = (Flag::new(), retired());
-    let ring_reader = readers.reader().map_err(AgentError::failed)?;
-    let meter = Meter::new(counters, "journal", "");
-    let appender = JournalAgent::new(
-        ring_reader,
-        journal,
-        closing.clone(),
-        watermarks.appended.clone(),
-        ended.clone(),
-        meter,
-    );
-    node.add_hot("order", appender);
-
-    let from = recovered.published.min(next).max(recovered.oldest);
-    let cursor = reader
-        .cursor_at(from)
-        .ok_or_else(|| AgentError::failed(format_args!("message {from} is not in the journal")))?;
-    let sender = Sender::new(&plan::sender(config), feed.session, from).map_err(AgentError::failed)?;
-    let egress_plan = EgressPlan {
-        lines: plan::out_lines(config, &feed.lines),
-        sender,
-        cursor,
-        committed: watermarks.committed.clone(),
-        published: watermarks.published.clone(),
-        mark: mark.published(),
+    let (ended, over) = (Flag::new(), Flag::new());
+    let mut assembly = Assembly {
+        config,
+        feed,
+        section,
+        counters,
+        node: Node::default(),
+        watermarks,
+        reader,
+        recovered,
         ended,
+        over,
     };
-    let mut egress =
-        Egress::open(plan::driver(config, &mut node)?, egress_plan, Meter::new(counters, "egress", ""))?;
-    if let Some(trace) = feed_trace {
-        egress = egress.traced(trace);
-    }
-    node.add_hot("lines", egress);
 
-    if let Some(rewind) = &config.rewind {
-        let server = plan::rewind_server(config, feed.session, &rewind.allow, &rewind.limits);
-        let driver = plan::driver(config, &mut node)?;
-        let meter = Meter::new(counters, "rewind", "");
-        let committed = watermarks.committed.clone();
-        node.add_hot("lines", Rewind::open(driver, rewind.bind, server, reader.clone(), committed, meter)?);
-    }
-    let mut keep_from = watermarks.published.clone();
-    if let Some(snapshot) = &config.snapshot {
-        let meter = Meter::new(counters, "snapshot", "");
-        let books = Books::new(books).map_err(AgentError::failed)?;
-        let server = SnapshotServer::open(
-            snapshot,
-            feed.session,
-            reader.clone(),
-            watermarks.committed.clone(),
-            books,
-            meter,
-        )?;
-        keep_from = server.applied();
-        node.add_cold(server);
-    }
+    let feed_trace = trace.as_ref().map(|trace| trace.feed.clone());
+    let ring_reader = assembly.add_ingress(ingress_driver, epoch, trace)?;
+    let closing = retired();
+    assembly.add_journal(ring_reader, journal, closing.clone());
+    assembly.add_egress(mark.published(), feed_trace)?;
+    assembly.add_rewind()?;
+    let keep_from = assembly.add_snapshot(books)?;
+
+    let Assembly { mut node, reader, watermarks, .. } = assembly;
     let mut upkeep =
         JournalUpkeep::new((preparer, syncer, mark, reader), closing, keep_from, watermarks.durable);
     if section.durability == Durability::Disk {
@@ -156,7 +101,126 @@ pub fn sequencer_on<D: Driver + Send + 'static>(
     Ok(node)
 }
 
-fn open_journal(config: &Config, session: Session) -> Result<Opened<FileStore>, AgentError> {
+/// A sequencer in the making.
+struct Assembly<'a> {
+    config: &'a Config,
+    feed: &'a config::Feed,
+    section: &'a config::Sequencer,
+    counters: &'a Counters,
+    node: Node,
+    watermarks: Watermarks,
+    reader: JournalReader,
+    recovered: Recovered,
+    /// Raised when the end of the session is in the journal.
+    ended: Flag,
+    /// Raised when it was published for long enough.
+    over: Flag,
+}
+
+impl Assembly<'_> {
+    fn meter(&self, agent: &'static str) -> Meter {
+        Meter::new(self.counters, agent, "")
+    }
+
+    /// Gives the reader of the ring that the order goes into.
+    fn add_ingress<D: Driver + Send + 'static>(
+        &mut self,
+        driver: D,
+        epoch: u64,
+        trace: Option<SequencerTrace>,
+    ) -> Result<Reader, AgentError> {
+        let Assembly { config, section, recovered, .. } = self;
+        let mut sequencer = Sequencer::new(recovered.chain.clone(), gate(section, recovered, epoch)?)
+            .map_err(AgentError::failed)?;
+        for (at, source) in section.sources.iter().enumerate() {
+            let state = recovered.chain.sources()[at];
+            if let SourceSession::Only(session) = source.session
+                && session != state.session
+            {
+                // The operator names another session: whatever came of the one before is all that will.
+                sequencer.on_source_end(SourceId(at as u16), state.session, state.next);
+            }
+        }
+        let sources = (0..).zip(&section.sources);
+        let sources = sources.map(|(at, source)| source_plan(config, recovered, at, source)).collect();
+        let names = section.sources.iter().map(|source| source.name.as_str());
+        let of_sources = names.map(|name| Meter::new(self.counters, "source", name));
+        let meters = std::iter::once(self.meter("sequencer")).chain(of_sources).collect();
+        let (ring, readers) = plan::ring(self.config, &mut self.node, 1)?;
+        let (watermarks, over) = (self.watermarks.clone(), self.over.clone());
+        let plan = IngressPlan { sources, sequencer, ring, watermarks, over, wall: wall_ns };
+        let mut ingress = Ingress::open(driver, plan, meters)?;
+        if self.section.end_with_sources {
+            ingress = ingress.ending_with_sources();
+        }
+        if let Some(SequencerTrace { feed, sources }) = trace {
+            ingress = ingress.traced(IngressTrace { feed, sources });
+        }
+        self.node.add_hot("order", ingress);
+        readers.reader().map_err(AgentError::failed)
+    }
+
+    fn add_journal(&mut self, ring: Reader, journal: Journal, closing: Retired) {
+        let flags = (self.ended.clone(), self.over.clone());
+        let appended = self.watermarks.appended.clone();
+        let agent = JournalAgent::new(ring, journal, closing, appended, flags, self.meter("journal"));
+        self.node.add_hot("order", agent);
+    }
+
+    fn add_egress(&mut self, mark: Published, trace: Option<Trace>) -> Result<(), AgentError> {
+        let next = self.recovered.chain.next();
+        let from = self.recovered.published.min(next).max(self.recovered.oldest);
+        let cursor = self.reader.cursor_at(from);
+        let cursor =
+            cursor.ok_or_else(|| AgentError::failed(format_args!("message {from} is not in the journal")))?;
+        let sender =
+            Sender::new(&plan::sender(self.config), self.feed.session, from).map_err(AgentError::failed)?;
+        let plan = EgressPlan {
+            lines: plan::out_lines(self.config, &self.feed.lines),
+            sender,
+            cursor,
+            committed: self.watermarks.committed.clone(),
+            published: self.watermarks.published.clone(),
+            mark,
+            ended: self.ended.clone(),
+            over: self.over.clone(),
+        };
+        let driver = plan::driver(self.config, &mut self.node)?;
+        let mut egress = Egress::open(driver, plan, self.meter("egress"))?;
+        if let Some(trace) = trace {
+            egress = egress.traced(trace);
+        }
+        self.node.add_hot("lines", egress);
+        Ok(())
+    }
+
+    fn add_rewind(&mut self) -> Result<(), AgentError> {
+        let Some(section) = &self.config.rewind else { return Ok(()) };
+        let server = plan::rewind_server(self.config, self.feed.session, &section.allow, &section.limits);
+        let driver = plan::driver(self.config, &mut self.node)?;
+        let (committed, over) = (self.watermarks.committed.clone(), self.over.clone());
+        let reader = self.reader.clone();
+        let meter = self.meter("rewind");
+        self.node
+            .add_hot("lines", Rewind::open(driver, section.bind, server, reader, committed, over, meter)?);
+        Ok(())
+    }
+
+    /// Gives the watermark below which the journal may be thinned out.
+    fn add_snapshot(&mut self, books: BooksConfig) -> Result<Watermark, AgentError> {
+        let Some(section) = &self.config.snapshot else { return Ok(self.watermarks.published.clone()) };
+        let books = Books::new(books).map_err(AgentError::failed)?;
+        let (reader, committed) = (self.reader.clone(), self.watermarks.committed.clone());
+        let session = self.feed.session;
+        let server =
+            SnapshotServer::open(section, session, reader, committed, books, self.meter("snapshot"))?;
+        let applied = server.applied();
+        self.node.add_cold(server);
+        Ok(applied)
+    }
+}
+
+fn open_journal(config: &Config, session: Session) -> Result<Opened, AgentError> {
     let section = config.journal().map_err(AgentError::failed)?;
     let store = FileStore::open(&section.dir).map_err(AgentError::failed)?;
     let opened = Journal::open(
@@ -210,7 +274,11 @@ fn gate(section: &config::Sequencer, recovered: &Recovered, epoch: u64) -> Resul
 
 fn source_plan(config: &Config, recovered: &Recovered, at: usize, source: &config::Source) -> SourcePlan {
     let state = recovered.chain.sources()[at];
-    let known = (state.session != Session::BLANK).then_some((state.session, state.next));
+    let is_ours = match source.session {
+        SourceSession::Any => state.session != Session::BLANK,
+        SourceSession::Only(session) => state.session == session,
+    };
+    let known = is_ours.then_some((state.session, state.next));
     SourcePlan {
         feed: plan::source_feed(config, source, known),
         acknowledge_to: source.rewind_servers.first().copied().filter(|_| source.acknowledge),

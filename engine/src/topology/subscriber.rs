@@ -27,6 +27,8 @@ pub struct SubscriberParts<A> {
     pub trace: Option<Trace>,
     /// Receive whichever session is heard first, instead of the configured one.
     pub any_session: bool,
+    /// Believe every datagram: they come from a capture.
+    pub trusting: bool,
 }
 
 /// The subscriber of `[feed]`, on the configured driver.
@@ -44,10 +46,10 @@ pub fn subscriber<A: Application + 'static>(
     Ok(node)
 }
 
-/// As [`subscriber`], on a driver of the caller's choice: a capture, or one that injects faults.
+/// As [`subscriber()`], on a driver of the caller's choice: a capture, or one that injects faults.
 ///
 /// # Errors
-/// As [`subscriber`].
+/// As [`subscriber()`].
 pub fn subscriber_on<D: Driver + Send + 'static, A: Application + 'static>(
     driver: D,
     config: &Config,
@@ -62,10 +64,11 @@ pub fn subscriber_on<D: Driver + Send + 'static, A: Application + 'static>(
         SlowConsumer::Disconnect => Input::Disconnect(readers.guest().map_err(AgentError::failed)?),
         SlowConsumer::Skip => Input::Skip(readers.tap()),
     };
-    let SubscriberParts { books: books_config, application, instance, trace, any_session } = parts;
-    let books = Books::new(books_config.clone()).map_err(AgentError::failed)?;
+    let SubscriberParts { books: books_config, application, instance, trace, any_session, trusting } = parts;
+    let books = Books::new(books_config).map_err(AgentError::failed)?;
     let meter = |agent| Meter::new(counters, agent, instance);
     let mut feed_plan = plan::subscriber_feed(config, feed);
+    feed_plan.feed.trusting = trusting;
     if any_session {
         feed_plan.feed.session = SessionRule::FirstSeen;
     }
@@ -74,6 +77,9 @@ pub fn subscriber_on<D: Driver + Send + 'static, A: Application + 'static>(
     subscriber = subscriber.finishing_at_end();
     if config.subscriber.slow_consumer == SlowConsumer::Disconnect {
         subscriber = subscriber.evicting(config.memory.ring_bytes as u64 / 2);
+    }
+    if config.subscriber.on_unfillable == OnUnfillable::Stop {
+        subscriber = subscriber.stopping_at_loss();
     }
     if let Some(trace) = trace {
         subscriber = subscriber.traced(trace);

@@ -111,6 +111,7 @@ fn the_end_comes_after_the_last_message_and_lingers() {
     for step in 0..200 {
         let now = T0 + Nanos::from_millis(step);
         assert_eq!(sender.finished(now), step >= 100, "after {step} ms");
+        assert!(step < 100 || !sender.due(now, false));
         if let Some(datagram) = next_datagram(&mut sender, now, &mut queue) {
             assert_eq!(kind_and_next(&datagram), (Kind::EndOfSession, 3));
             ends += 1;

@@ -10,6 +10,7 @@ use seqcast_wire::mold::{Downstream, Request};
 use seqcast_wire::{SeqNo, Session};
 
 use crate::support::*;
+use crate::world::offer;
 
 const T0: Nanos = Nanos::from_secs(70);
 
@@ -46,7 +47,7 @@ fn history() -> History {
 fn answer(server: &mut Server, history: &History) -> Option<(Reply, Vec<u8>)> {
     let reply = server.poll_reply()?;
     let mut buffer = vec![0; 65_507];
-    let len = server.fill_reply(&reply, history.messages_from(reply.first), &mut buffer);
+    let len = server.fill_reply(&reply, &mut buffer, |push| offer(history, &reply, push));
     buffer.truncate(len);
     Some((reply, buffer))
 }

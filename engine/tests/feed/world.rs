@@ -8,9 +8,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use seqcast_engine::downstream::{MessageSource, Sender, SenderConfig};
 use seqcast_engine::feed::{
-    FeedConfig, FeedState, FeedStats, LineId, Receiver, SessionRule, Sink, Unfillable,
+    FeedConfig, FeedState, FeedStats, LineId, Receiver, SessionRule, Sink, Start, Unfillable,
 };
-use seqcast_engine::rewind::{Bucket, History, Policy, Prefix, Server, ServerConfig, Verdict};
+use seqcast_engine::rewind::{Bucket, History, Policy, Prefix, Reply, Server, ServerConfig, Verdict};
 use seqcast_engine::time::Nanos;
 use seqcast_wire::SeqNo;
 
@@ -35,6 +35,8 @@ struct Weather {
     /// Another sender takes over at this message, with other datagram sizes, and repeats as many.
     takeover: Option<(u64, u64)>,
     tight: bool,
+    /// The receiver waits for a snapshot, which comes in this step and is this many messages old.
+    snapshot: Option<(u32, u64)>,
 }
 
 fn weather() -> impl Strategy<Value = Weather> {
@@ -57,6 +59,7 @@ fn weather() -> impl Strategy<Value = Weather> {
                 max_datagram_bytes,
                 takeover,
                 tight,
+                snapshot: None,
             }
         },
     )
@@ -109,6 +112,11 @@ impl MessageSource for Source<'_> {
     }
 }
 
+/// Offers a reply its messages until it takes no more.
+pub(crate) fn offer(history: &History, reply: &Reply, push: &mut dyn FnMut(SeqNo, &[u8]) -> bool) {
+    let _ = history.messages_from(reply.first).all(|(seq, message)| push(seq, message));
+}
+
 /// Refuses at random.
 struct Moody<'a> {
     record: &'a mut Record,
@@ -132,6 +140,7 @@ struct World {
     servers: Vec<Server>,
     receiver: Receiver,
     record: Record,
+    delivered_from: SeqNo,
     moods: ChaCha8Rng,
 }
 
@@ -160,6 +169,7 @@ impl World {
         let attempts = if weather.servers.iter().all(|&loss| loss == 100) { 4 } else { 60 };
         let config = FeedConfig {
             session: SessionRule::FirstSeen,
+            start: if weather.snapshot.is_some() { Start::Snapshot } else { Start::At(SeqNo::FIRST) },
             lines: weather.lines,
             rewind_servers: weather.servers.len(),
             stash_messages: if weather.tight { 32 } else { 4_096 },
@@ -188,6 +198,7 @@ impl World {
             servers: weather.servers.iter().map(|_| rewind_server(weather.max_datagram_bytes)).collect(),
             receiver: Receiver::new(&config).unwrap(),
             record: Record::new(),
+            delivered_from: SeqNo::FIRST,
             moods: ChaCha8Rng::seed_from_u64(!weather.seed),
             weather: weather.clone(),
         }
@@ -264,8 +275,8 @@ impl World {
         for (index, server) in self.servers.iter_mut().enumerate() {
             while let Some(reply) = server.poll_reply() {
                 let mut buffer = [0; 1_500];
-                let messages = self.history.messages_from(reply.first);
-                let len = server.fill_reply(&reply, messages, &mut buffer);
+                let history = &self.history;
+                let len = server.fill_reply(&reply, &mut buffer, |push| offer(history, &reply, push));
                 if len > 0 && !self.network.strikes(self.weather.servers[index]) {
                     self.network.send(self.now, Packet::Reply(index, buffer[..len].to_vec()));
                 }
@@ -273,9 +284,20 @@ impl World {
         }
     }
 
+    /// Lets the receiver go on from a snapshot of what was sent.
+    fn resume(&mut self, age: u64) {
+        let next = seq(self.sent_to.value().saturating_sub(age).max(1));
+        self.receiver.resume_at(self.now, next);
+        self.delivered_from = next;
+    }
+
     /// Runs until the receiver has told the end. Gives its counts.
     fn run(&mut self) -> FeedStats {
         for step in 0..400_000 {
+            if let Some((_, age)) = self.weather.snapshot.filter(|(at, _)| *at == step) {
+                assert!(!self.record.items.iter().any(|item| matches!(item, Owned::Message(..))));
+                self.resume(age);
+            }
             self.publish();
             self.send();
             self.receive();
@@ -297,8 +319,33 @@ proptest! {
     fn everything_is_delivered_in_order_exactly_once_or_told_lost_once(weather in weather()) {
         let mut world = World::new(&weather);
         let stats = world.run();
-        let mut next = 1;
-        for item in world.record.drain() {
+        world.check(1)?;
+        prop_assert_eq!(stats.delivered_messages + stats.lost_messages, weather.messages);
+        prop_assert_eq!(
+            stats.missing_messages,
+            stats.line_filled_messages + stats.rewind_filled_messages + stats.lost_messages
+        );
+        prop_assert_eq!((stats.malformed_datagrams, stats.wrong_session_datagrams), (0, 0));
+    }
+
+    /// A snapshot of any age, at any time: everything from its number on.
+    #[test]
+    fn a_late_join_delivers_everything_from_the_snapshot_on(
+        weather in weather(), at in 0u32..1_500, age in 0u64..100,
+    ) {
+        let weather = Weather { snapshot: Some((at, age)), ..weather };
+        let mut world = World::new(&weather);
+        world.run();
+        let from = world.delivered_from.value();
+        world.check(from)?;
+    }
+}
+
+impl World {
+    /// Every message from number `first` on once and in order, or told lost once; nothing lost while a server answers.
+    fn check(&mut self, first: u64) -> Result<(), TestCaseError> {
+        let (mut next, messages) = (first, self.weather.messages);
+        for item in self.record.drain() {
             match item {
                 Owned::Message(n, bytes) => {
                     prop_assert_eq!(n, next);
@@ -307,21 +354,17 @@ proptest! {
                 }
                 Owned::Lost(first, count) => {
                     prop_assert!(first == next && count > 0);
-                    prop_assert!(weather.servers.iter().all(|&loss| loss == 100), "lost with a server that answers");
+                    let is_dead = self.weather.servers.iter().all(|&loss| loss == 100);
+                    prop_assert!(is_dead, "lost with a server that answers");
                     next += count;
                 }
-                Owned::End(end) => prop_assert_eq!((next, end), (weather.messages + 1, weather.messages + 1)),
+                Owned::End(end) => prop_assert_eq!((next, end), (messages + 1, messages + 1)),
                 Owned::Conflict(n) => prop_assert!(false, "conflict at {}", n),
                 Owned::State(_) | Owned::Session(_) => {}
             }
         }
-        prop_assert_eq!(next, weather.messages + 1);
-        prop_assert_eq!(stats.delivered_messages + stats.lost_messages, weather.messages);
-        prop_assert_eq!(
-            stats.missing_messages,
-            stats.line_filled_messages + stats.rewind_filled_messages + stats.lost_messages
-        );
-        prop_assert_eq!((stats.malformed_datagrams, stats.wrong_session_datagrams), (0, 0));
+        prop_assert_eq!(next, messages + 1);
+        Ok(())
     }
 }
 
@@ -340,6 +383,7 @@ fn two_lines_with_one_percent_loss_need_few_requests() {
         max_datagram_bytes: 64,
         takeover: None,
         tight: false,
+        snapshot: None,
     };
     let mut requests = 0;
     let mut lost = 0;

@@ -1,4 +1,4 @@
-//! `seqcast config`: prints and checks configurations; and how other subcommands load theirs.
+//! `seqcast config`: prints and checks configurations.
 
 use std::fs::File;
 use std::io::Write;
@@ -47,8 +47,8 @@ struct ShowArgs {
 }
 
 /// Keys given on the command line.
-#[derive(Clone, Debug, Default, clap::Args)]
-pub(crate) struct Overrides {
+#[derive(clap::Args)]
+struct Overrides {
     /// Override a key, such as feed.session=ABC or feed.line[1].group=239.1.2.3:5000; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -57,7 +57,7 @@ pub(crate) struct Overrides {
 impl Overrides {
     /// The configuration of a process: from `file` (none: the default), changed by these, and checked. An override
     /// that cannot be is an error of the command line.
-    pub(crate) fn load(&self, file: Option<&Path>) -> anyhow::Result<Config> {
+    fn load(&self, file: Option<&Path>) -> anyhow::Result<Config> {
         Config::load(file, &self.set).map_err(|error| {
             if self.blames(&error) { UsageError(error.to_string()).into() } else { error.into() }
         })

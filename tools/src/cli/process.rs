@@ -122,13 +122,14 @@ pub(crate) fn stop_on_signals() -> anyhow::Result<StopFlag> {
 pub(crate) fn run(
     node: Node,
     config: &Config,
+    counters: &Counters,
     stop: &StopFlag,
     mut look: impl FnMut(),
 ) -> anyhow::Result<Vec<RunnerReport>> {
     for notice in node.notices() {
         say(notice);
     }
-    let running = node.launch(&config.runtime, stop)?;
+    let running = node.launch(&config.runtime, counters, stop)?;
     while !running.is_finished() && !stop.is_set() {
         std::thread::sleep(LOOK);
         look();

@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<Verdict> {
     say(format_args!("publishing session {session}"));
     let began = std::time::Instant::now();
     let mut played_after = None;
-    process::run(node, &config, &stop, || {
+    process::run(node, &config, &counters, &stop, || {
         if watch.ended().is_some() {
             played_after.get_or_insert_with(|| began.elapsed());
         }

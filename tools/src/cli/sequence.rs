@@ -44,11 +44,22 @@ pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<Verdict> {
     let books = BooksConfig { expected_orders: args.expected_orders, ..BooksConfig::default() };
     if config.snapshot.is_some() {
         // Books that cannot be made are better known before the sources are joined.
-        drop(Books::new(books.clone())?);
+        drop(Books::new(books)?);
     }
     node.merge(topology::sequencer_on(driver, &config, &counters, books, None)?);
     say(format_args!("sequencing session {session}"));
-    process::run(node, &config, &stop, || {})?;
+    let mut halted = std::collections::BTreeSet::new();
+    process::run(node, &config, &counters, &stop, || {
+        for counter in counters.readings() {
+            let is_halted = counter.label.starts_with("seqcast_source_halted") && counter.value > 0;
+            if is_halted && halted.insert(counter.label.clone()) {
+                say(format_args!(
+                    "{}: messages of this source are lost for good; it stands still until its publisher starts again",
+                    counter.label
+                ));
+            }
+        }
+    })?;
     let counters = counters.readings().into_iter().map(|counter| (counter.label, counter.value)).collect();
     let summary = Summary { session: session.to_string(), counters };
     output.print(&summary, |data| {

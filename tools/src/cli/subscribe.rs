@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use seqcast_engine::book::BooksConfig;
-use seqcast_engine::config::{Config, Feed, Line, Start};
+use seqcast_engine::config::{Config, Feed, Line, OnUnfillable, Start};
 use seqcast_engine::io::pcap::{Contents, Pace, PcapDriver};
 use seqcast_engine::topology::{self, Node, SubscriberParts};
 use seqcast_wire::Session;
@@ -102,6 +102,7 @@ pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<Verdict> {
         instance: "",
         trace: None,
         any_session,
+        trusting: args.pcap.is_some(),
     };
     let counters = process::counters(&config, "subscribe")?;
     let stop = process::stop_on_signals()?;
@@ -120,7 +121,7 @@ pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<Verdict> {
         }
     }
     let mut last_looks = 0;
-    process::run(node, &config, &stop, || {
+    process::run(node, &config, &counters, &stop, || {
         let ended = watch.outlets.iter().any(|outlet| outlet.failure().is_some());
         last_looks += u32::from(played.load(Ordering::Acquire));
         if ended || last_looks >= LAST_LOOKS {
@@ -196,7 +197,9 @@ fn capture(path: &Path, args: &Args, config: &mut Config) -> anyhow::Result<Renu
         let line = |group| Line { group, interface: Ipv4Addr::UNSPECIFIED, source: None };
         feed.lines = contents.flows.iter().map(|flow| line(flow.destination)).collect();
     }
-    config.validate().map_err(|error| UsageError(format!("{}: {error}", path.display())))?;
+    // What is missing from a capture is missing for good. And its lines are only names here: whoever published it may have
+    // blanked the addresses, which no configuration would allow.
+    config.subscriber.on_unfillable = OnUnfillable::Skip;
     let pace = args.speed.map_or(Pace::AsFast, |speed| Pace::Recorded { speed });
     let driver = PcapDriver::open_file(path, pace).with_context(|| path.display().to_string())?;
     let session = config.feed()?.session;

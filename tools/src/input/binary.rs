@@ -30,7 +30,7 @@ impl BinaryFile {
 }
 
 impl<R: Read> BinaryFile<R> {
-    fn new(path: &Path, input: R, buffer_bytes: usize) -> BinaryFile<R> {
+    pub(crate) fn new(path: &Path, input: R, buffer_bytes: usize) -> BinaryFile<R> {
         BinaryFile {
             path: path.into(),
             input,

@@ -70,3 +70,104 @@ impl<R: Read + Send> Messages for Recorded<R> {
         Message { stamp_ns: itch_time_ns(bytes), bytes }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use proptest::prelude::*;
+    use seqcast_wire::dump::Records;
+
+    use super::*;
+
+    /// Gives `bytes` in pieces of `step`, then fails if told to.
+    struct Trickle {
+        bytes: Vec<u8>,
+        at: usize,
+        step: usize,
+        fails: bool,
+    }
+
+    impl Read for Trickle {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let left = &self.bytes[self.at..];
+            if left.is_empty() && self.fails {
+                return Err(io::Error::other("the disk is gone"));
+            }
+            let take = self.step.min(buffer.len()).min(left.len());
+            buffer[..take].copy_from_slice(&left[..take]);
+            self.at += take;
+            Ok(take)
+        }
+    }
+
+    fn recorded(bytes: &[u8], step: usize, buffer_bytes: usize, fails: bool) -> Recorded<Trickle> {
+        let input = Trickle { bytes: bytes.to_vec(), at: 0, step, fails };
+        Recorded::of("x".as_ref(), BinaryFile::new("x".as_ref(), input, buffer_bytes))
+    }
+
+    fn read(mut source: Recorded<Trickle>) -> (Vec<Vec<u8>>, Option<String>) {
+        let mut messages = Vec::new();
+        let failure = loop {
+            match source.advance() {
+                Ok(true) => messages.push(source.current().bytes.to_vec()),
+                Ok(false) => break None,
+                Err(error) => break Some(error.to_string()),
+            }
+        };
+        assert!(matches!(source.advance(), Ok(false)), "nothing follows the end");
+        assert_eq!(source.current().bytes, b"");
+        (messages, failure)
+    }
+
+    #[test]
+    fn an_end_mark_ends_it() {
+        let (messages, failure) = read(recorded(b"\0\x01a\0\x02bc\0\0", 3, 64, false));
+        assert_eq!((messages, failure), (vec![b"a".to_vec(), b"bc".to_vec()], None));
+    }
+
+    #[test]
+    fn a_file_that_is_cut_off_gives_what_is_whole_and_says_where() {
+        let (messages, failure) = read(recorded(b"\0\x01a\0\x05bc", 64, 64, false));
+        assert_eq!(messages, [b"a"]);
+        let failure = failure.unwrap();
+        assert!(failure.contains("x ends within a message, at byte 3"), "{failure}");
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_told() {
+        let (messages, failure) = read(recorded(b"\0\x01a\0\x01b", 3, 64, true));
+        assert_eq!(messages, [b"a", b"b"]);
+        assert_eq!(failure.unwrap(), "cannot read x: the disk is gone");
+    }
+
+    #[test]
+    fn stamps_are_those_of_itch() {
+        let mut source = recorded(b"\0\x0CS\0\0\0\0\0\0\0\0\x01\x02O\0\x01S", 64, 64, false);
+        assert!(source.advance().unwrap());
+        assert_eq!(source.current().stamp_ns, Some(0x102));
+        assert!(source.advance().unwrap());
+        assert_eq!(source.current().stamp_ns, None, "too short to have one");
+    }
+
+    proptest! {
+        /// Whatever the pieces, the messages are those of the wire's own iterator over all of the bytes.
+        #[test]
+        fn pieces_do_not_matter(
+            messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 0..30),
+            step in 1usize..70,
+            cut in 0usize..30,
+        ) {
+            let mut bytes = Vec::new();
+            for message in &messages {
+                bytes.extend((message.len() as u16).to_be_bytes());
+                bytes.extend(message);
+            }
+            bytes.truncate(bytes.len().saturating_sub(cut));
+            let whole: Vec<Vec<u8>> = Records::new(&bytes).flatten().map(<[u8]>::to_vec).collect();
+            let torn = Records::new(&bytes).any(|record| record.is_err());
+            let (read, failure) = read(recorded(&bytes, step, 64, false));
+            prop_assert_eq!((read, failure.is_some()), (whole, torn));
+        }
+    }
+}

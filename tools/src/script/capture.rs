@@ -191,3 +191,118 @@ fn only_session(path: &Path) -> Result<Session, SourceError> {
     };
     Err(SourceError::Nothing { what })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{A, B, capture, datagram};
+    use super::*;
+
+    struct Read {
+        messages: Vec<(u64, String)>,
+        failure: Option<String>,
+        notices: Vec<String>,
+    }
+
+    fn read(path: &Path, session: Option<&str>) -> Read {
+        let session = session.map(|session| session.parse().unwrap());
+        let mut source = Captured::open(path, session).unwrap();
+        let mut messages = Vec::new();
+        let failure = loop {
+            match source.advance() {
+                Ok(true) => {
+                    let Message { stamp_ns, bytes } = source.current();
+                    messages.push((stamp_ns.unwrap(), String::from_utf8(bytes.to_vec()).unwrap()));
+                }
+                Ok(false) => break None,
+                Err(error) => break Some(error.to_string()),
+            }
+        };
+        assert!(matches!(source.advance(), Ok(false)), "nothing follows the end");
+        Read { messages, failure, notices: source.notices() }
+    }
+
+    fn texts(read: &Read) -> Vec<&str> {
+        read.messages.iter().map(|(_, text)| text.as_str()).collect()
+    }
+
+    #[test]
+    fn two_lines_make_one_feed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("two.pcapng");
+        let first = datagram("S1", 1, &["a", "b"]);
+        let (second, third) = (datagram("S1", 3, &["", "d"]), datagram("S1", 5, &["e"]));
+        let heartbeat = datagram("S1", 6, &[]);
+        let sent =
+            [(A, &first), (B, &first), (A, &third), (B, &second), (A, &second), (B, &third), (A, &heartbeat)];
+        capture(&path, &sent.map(|(to, bytes)| (to, bytes.clone())));
+        let read = read(&path, None);
+        assert_eq!(texts(&read), ["a", "b", "", "d", "e"]);
+        let stamps: Vec<u64> = read.messages.iter().map(|(stamp, _)| *stamp).collect();
+        assert_eq!(stamps, [0, 0, 3_000, 3_000, 3_000], "the one that came early waits for the others");
+        assert!(read.failure.is_none() && read.notices.is_empty(), "{:?}", read.notices);
+    }
+
+    #[test]
+    fn what_is_missing_or_left_out_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("holes.pcapng");
+        let sent = [
+            datagram("S1", 1, &["a"]),
+            datagram("S2", 1, &["x"]),
+            datagram("S1", 4, &["d"]),
+            b"no MoldUDP64".to_vec(),
+        ];
+        capture(&path, &sent.map(|bytes| (A, bytes)));
+        let read = read(&path, Some("S1"));
+        assert_eq!(texts(&read), ["a", "d"]);
+        let notices = read.notices.join("\n");
+        for notice in
+            ["2 messages are missing", "1 datagrams are of other sessions", "1 datagrams are not MoldUDP64"]
+        {
+            assert!(notices.contains(notice), "{notices}");
+        }
+    }
+
+    #[test]
+    fn one_of_several_sessions_is_chosen() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("several.pcapng");
+        capture(&path, &[(A, datagram("S1", 1, &["a", "b"])), (A, datagram("S2", 1, &["x"]))]);
+        let error = Captured::open(&path, None).err().unwrap().to_string();
+        assert!(error.ends_with("choose one: S1 (2 messages), S2 (1 messages)"), "{error}");
+        assert_eq!(texts(&read(&path, Some("S2"))), ["x"]);
+        assert!(texts(&read(&path, Some("S3"))).is_empty());
+        capture(&path, &[(A, b"hello".to_vec())]);
+        let error = Captured::open(&path, None).err().unwrap().to_string();
+        assert!(error.ends_with("holds no MoldUDP64 messages"), "{error}");
+    }
+
+    #[test]
+    fn what_has_no_numbers_is_taken_as_it_comes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("blank.pcapng");
+        let lying = [&datagram("", 0, &["x"])[..], b"more"].concat();
+        let sent = [datagram("", 0, &["a", "b"]), datagram("", 0, &[]), lying, datagram("", 0, &["c"])];
+        capture(&path, &sent.map(|bytes| (A, bytes)));
+        let read = read(&path, None);
+        assert_eq!(texts(&read), ["a", "b", "c"]);
+        let notices = read.notices.join("\n");
+        assert!(notices.contains("3 datagrams have no sequence number"), "{notices}");
+        assert!(notices.contains("1 datagrams are not MoldUDP64"), "{notices}");
+    }
+
+    #[test]
+    fn a_capture_that_is_cut_off_gives_what_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cut.pcapng");
+        let sent = [datagram("S1", 1, &["a"]), datagram("S1", 3, &["c"]), datagram("S1", 2, &["b"])];
+        capture(&path, &sent.map(|bytes| (A, bytes)));
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() - 5]).unwrap();
+        let read = read(&path, None);
+        assert_eq!(texts(&read), ["a", "c"], "what was kept back for the missing one comes before the end");
+        let failure = read.failure.unwrap();
+        assert!(failure.contains("ends within packet"), "{failure}");
+        assert!(read.notices.join("\n").contains("1 messages are missing"));
+    }
+}

@@ -30,3 +30,22 @@ impl Messages for Generated {
         Message { stamp_ns: itch_time_ns(&self.current), bytes: &self.current }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::day::DayConfig;
+
+    #[test]
+    fn it_gives_the_day() {
+        let day = || Day::new(DayConfig { symbols: 3, messages: 2_000, ..DayConfig::default() }).unwrap();
+        let (mut generated, mut plain) = (Generated::new(day()), day());
+        while let Some(message) = plain.next_message() {
+            assert!(generated.advance().unwrap());
+            let Message { stamp_ns, bytes } = generated.current();
+            assert_eq!((bytes, stamp_ns), (message, itch_time_ns(message)));
+        }
+        assert!(!generated.advance().unwrap());
+        assert_eq!(generated.current().bytes, b"");
+    }
+}

@@ -14,6 +14,8 @@ mod pace;
 mod player;
 mod renumber;
 mod share;
+#[cfg(test)]
+mod testing;
 
 use std::path::Path;
 

@@ -82,3 +82,68 @@ impl Timetable {
         self.due
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn dues(pace: Pace, start: u64, stamps: &[Option<u64>]) -> Vec<u64> {
+        let mut timetable = Timetable::new(pace);
+        timetable.start(Nanos(start));
+        timetable.start(Nanos(start.saturating_add(77)));
+        stamps.iter().map(|stamp| timetable.next_due(*stamp).0).collect()
+    }
+
+    fn per_s(rate: u64) -> Pace {
+        Pace::Rate(NonZeroU64::new(rate).unwrap())
+    }
+
+    #[test]
+    fn a_rate_spreads_messages_evenly_without_drift() {
+        assert_eq!(dues(per_s(4), 1_000, &[None; 3]), [1_000, 250_001_000, 500_001_000]);
+        let thirds = dues(per_s(3), 0, &[None; 7]);
+        assert_eq!((thirds[1], thirds[3], thirds[6]), (333_333_333, 1_000_000_000, 2_000_000_000));
+        assert_eq!(dues(per_s(u64::MAX), 5, &[None; 3]), [5, 5, 5]);
+    }
+
+    #[test]
+    fn as_fast_is_due_at_the_start() {
+        assert_eq!(dues(Pace::AsFast, 9, &[None, Some(700), None]), [9, 9, 9]);
+    }
+
+    #[test]
+    fn a_recording_is_played_from_its_first_stamp() {
+        let stamps = [Some(1_000), Some(1_500), None, Some(1_200), Some(3_000)];
+        assert_eq!(dues(Pace::Recorded { speed: 1.0 }, 10, &stamps), [10, 510, 510, 510, 2_010]);
+        assert_eq!(dues(Pace::Recorded { speed: 2.0 }, 10, &stamps), [10, 260, 260, 260, 1_010]);
+        assert_eq!(dues(Pace::Recorded { speed: 0.5 }, 10, &stamps), [10, 1_010, 1_010, 1_010, 4_010]);
+        assert_eq!(dues(Pace::Recorded { speed: 1e-300 }, 10, &stamps)[1], u64::MAX, "never");
+    }
+
+    #[test]
+    fn speeds_are_above_nothing() {
+        for speed in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let error = Pace::Recorded { speed }.check().unwrap_err();
+            assert!(error.to_string().contains("above 0"), "{error}");
+        }
+        assert!(Pace::Recorded { speed: 0.001 }.check().is_ok());
+    }
+
+    proptest! {
+        /// Nothing overflows, and no message is due before the one before.
+        #[test]
+        fn dues_never_go_back(
+            start: u64,
+            rate in 1u64..,
+            speed in 1e-9f64..1e9,
+            stamps in prop::collection::vec(any::<Option<u64>>(), 0..20),
+        ) {
+            for pace in [Pace::AsFast, per_s(rate), Pace::Recorded { speed }] {
+                let dues = dues(pace, start, &stamps);
+                prop_assert!(dues.is_sorted() && dues.iter().all(|due| *due >= start), "{pace:?} {dues:?}");
+            }
+        }
+    }
+}

@@ -105,3 +105,119 @@ impl<M: Messages> Script for Player<M> {
         self.due.is_none() && self.watch.ended().is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+
+    use super::*;
+    use crate::script::Message;
+
+    /// Gives what it is told, then ends or fails.
+    struct Told {
+        messages: Vec<(Option<u64>, &'static [u8])>,
+        at: usize,
+        fails: bool,
+    }
+
+    fn told(messages: &[(Option<u64>, &'static [u8])]) -> Told {
+        Told { messages: messages.to_vec(), at: 0, fails: false }
+    }
+
+    impl Messages for Told {
+        fn advance(&mut self) -> Result<bool, SourceError> {
+            if self.at == self.messages.len() && std::mem::take(&mut self.fails) {
+                return Err(SourceError::CutOff { what: "cut".into() });
+            }
+            self.at += 1;
+            Ok(self.at <= self.messages.len())
+        }
+
+        fn current(&self) -> Message<'_> {
+            let (stamp_ns, bytes) = self.messages[self.at - 1];
+            Message { stamp_ns, bytes }
+        }
+
+        fn notices(&self) -> Vec<String> {
+            vec!["as told".into()]
+        }
+    }
+
+    /// What is taken at `now`, with the times it was due.
+    fn take(player: &mut impl Script, now: u64) -> Vec<(u64, Vec<u8>)> {
+        let mut taken = Vec::new();
+        while let Some((due, bytes)) = player.peek(Nanos(now)) {
+            taken.push((due.0, bytes.to_vec()));
+            player.advance();
+        }
+        taken
+    }
+
+    const ABC: [(Option<u64>, &[u8]); 3] =
+        [(Some(5), b"A\0\x01"), (Some(6), b"A\0\x02"), (Some(9), b"A\0\x03")];
+
+    #[test]
+    fn messages_come_when_they_are_due() {
+        let mut player = Player::new(told(&ABC), Pace::Recorded { speed: 1.0 }, Share::ALL).unwrap();
+        assert_eq!(take(&mut player, 100), [(100, b"A\0\x01".to_vec())]);
+        assert_eq!(take(&mut player, 100), []);
+        assert!(!player.is_finished());
+        assert_eq!(take(&mut player, 103), [(101, b"A\0\x02".to_vec())], "due earlier than it is asked for");
+        assert_eq!(take(&mut player, 104), [(104, b"A\0\x03".to_vec())]);
+        assert!(player.is_finished());
+        let watch = player.watch();
+        let ended = watch.ended().unwrap();
+        assert_eq!((ended.messages, ended.notices.len()), (3, 1));
+        assert!(ended.failure.is_none());
+    }
+
+    #[test]
+    fn peeking_is_no_taking() {
+        let mut player = Player::new(told(&ABC), Pace::AsFast, Share::ALL).unwrap();
+        for _ in 0..3 {
+            assert_eq!(player.peek(Nanos(1)), Some((Nanos(1), &b"A\0\x01"[..])));
+        }
+        player.advance();
+        player.advance();
+        assert_eq!(player.peek(Nanos(2)), Some((Nanos(1), &b"A\0\x02"[..])), "one at a time");
+    }
+
+    #[test]
+    fn an_open_loop_does_not_wait_for_who_is_late() {
+        let rate = Pace::Rate(NonZeroU64::new(1_000_000_000).unwrap());
+        let mut player = Player::new(told(&ABC), rate, Share::ALL).unwrap();
+        assert_eq!(player.peek(Nanos(10)).unwrap().0, Nanos(10));
+        let dues: Vec<u64> = take(&mut player, 500).iter().map(|(due, _)| *due).collect();
+        assert_eq!(dues, [10, 11, 12]);
+    }
+
+    #[test]
+    fn a_share_keeps_the_pace_of_its_own_messages() {
+        let rate = Pace::Rate(NonZeroU64::new(1_000_000_000).unwrap());
+        let mut player = Player::new(told(&ABC), rate, Share::new(1, 2).unwrap()).unwrap();
+        assert_eq!(take(&mut player, 99), [(99, b"A\0\x01".to_vec())]);
+        assert_eq!(take(&mut player, 100), [(100, b"A\0\x03".to_vec())]);
+        assert_eq!(player.watch().ended().unwrap().messages, 2);
+    }
+
+    #[test]
+    fn a_failure_ends_it_behind_what_was_read() {
+        let source = Told { fails: true, ..told(&ABC[..2]) };
+        let mut player = Player::new(source, Pace::AsFast, Share::ALL).unwrap();
+        let watch = player.watch();
+        assert_eq!(take(&mut player, 1).len(), 2);
+        assert!(player.is_finished());
+        let ended = watch.ended().unwrap();
+        assert_eq!(ended.failure.as_ref().unwrap().to_string(), "cut; all before it was given");
+        assert_eq!(take(&mut player, 2), [], "and it stays ended");
+        assert_eq!(watch.ended().unwrap().messages, 2);
+    }
+
+    #[test]
+    fn an_empty_source_is_finished_once_it_was_asked() {
+        let mut player = Player::new(told(&[]), Pace::AsFast, Share::ALL).unwrap();
+        assert!(!player.is_finished());
+        assert_eq!(take(&mut player, 1), []);
+        assert!(player.is_finished());
+    }
+}

@@ -109,3 +109,55 @@ impl<D: Driver> Driver for Renumber<D> {
         self.driver.name()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use seqcast_engine::io::Bind;
+    use seqcast_engine::io::pcap::{Pace, PcapDriver};
+
+    use super::super::testing::{A, B, capture, datagram};
+    use super::*;
+
+    fn line(group: &str) -> EndpointSpec {
+        let interface = std::net::Ipv4Addr::UNSPECIFIED;
+        let bind = Bind::Line { group: group.parse().unwrap(), interface, source: None };
+        EndpointSpec { bind, receive_buffer_bytes: 0, send_buffer_bytes: 0 }
+    }
+
+    #[test]
+    fn each_line_is_numbered_in_its_own_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("blank.pcapng");
+        let lying = [&datagram("", 0, &["x"])[..], b"more"].concat();
+        let sent = [
+            (A, datagram("", 0, &["a", "b"])),
+            (B, datagram("", 0, &["a"])),
+            (A, datagram("", 0, &[])),
+            (B, lying.clone()),
+            (A, datagram("KEPT", 9, &["z"])),
+            (B, datagram("", 0, &["b"])),
+            (A, datagram("", 0, &["c"])),
+            (A, b"short".to_vec()),
+        ];
+        capture(&path, &sent);
+        let session = "GIVEN".parse().unwrap();
+        let mut driver = Renumber::new(PcapDriver::open_file(&path, Pace::AsFast).unwrap(), session);
+        let renumbered = driver.renumbered();
+        let (a, b) = (driver.open(&line(A)).unwrap(), driver.open(&line(B)).unwrap());
+        let mut received = Vec::new();
+        driver.poll_rx(Nanos::ZERO, 100, |one| received.push((one.endpoint, one.bytes.to_vec()))).unwrap();
+        let expected = [
+            (a, datagram("GIVEN", 1, &["a", "b"])),
+            (b, datagram("GIVEN", 1, &["a"])),
+            (a, datagram("GIVEN", 3, &[])),
+            (b, lying),
+            (a, datagram("KEPT", 9, &["z"])),
+            (b, datagram("GIVEN", 2, &["b"])),
+            (a, datagram("GIVEN", 3, &["c"])),
+            (a, b"short".to_vec()),
+        ];
+        assert_eq!(received, expected);
+        assert_eq!(renumbered.datagrams(), 5);
+        assert_eq!(driver.counters().received_datagrams, 8);
+    }
+}

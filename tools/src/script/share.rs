@@ -48,3 +48,42 @@ impl FromStr for Share {
         parts.and_then(|(index, of)| Share::new(index, of).ok()).ok_or_else(refused)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn shares_are_written_as_fractions() {
+        assert_eq!("0/3".parse(), Share::new(0, 3));
+        assert_eq!("0/1".parse(), Ok(Share::ALL));
+        for text in ["", "3", "3/3", "0/0", "-1/3", "1/3/5", "a/b", "1/65536"] {
+            let error = text.parse::<Share>().unwrap_err();
+            assert!(error.to_string().contains("INDEX/COUNT"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_about_no_stock_is_in_the_first_share() {
+        for message in [&b""[..], b"S", b"S\x07", b"S\0\0rest"] {
+            assert!(Share { index: 0, of: 7 }.takes(message));
+            assert!(!Share { index: 1, of: 7 }.takes(message));
+        }
+    }
+
+    proptest! {
+        /// Every message is in exactly one share, the same one for all messages of a stock.
+        #[test]
+        fn shares_divide_a_feed(of in 1u16..100, locate: u16, one: [u8; 9], other: [u8; 9]) {
+            let message = |tail: &[u8]| [b"A", &locate.to_be_bytes()[..], tail].concat();
+            let takers = |message: &[u8]| -> Vec<u16> {
+                (0..of).filter(|&index| Share { index, of }.takes(message)).collect()
+            };
+            let found = takers(&message(&one));
+            prop_assert_eq!(found.len(), 1);
+            prop_assert_eq!(found, takers(&message(&other)));
+        }
+    }
+}

@@ -178,3 +178,54 @@ impl Serialize for Described<'_> {
         map.end()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use seqcast_wire::itch::{KINDS, length_of};
+
+    use super::*;
+
+    /// Every type is described, with as many bytes in its fields as the message has behind its header.
+    #[test]
+    fn every_type_is_described() {
+        for &kind in KINDS {
+            let mut bytes = vec![b'1'; length_of(kind).unwrap()];
+            bytes[0] = kind;
+            let text = Described(&bytes).to_string();
+            assert!(text.starts_with(&format!("{} ", char::from(kind))), "{text}");
+            let message = Message::parse(&bytes).unwrap();
+            let mut field_bytes = 0;
+            let Ok(()) = each_field(&message, |name, value| {
+                assert!(text.contains(&format!(" {name}={value}")), "{text}");
+                field_bytes += match value {
+                    Value::Number(number) if number > u64::from(u32::MAX) => 8,
+                    Value::Number(_) | Value::Price4(_) => 4,
+                    Value::Price8(_) => 8,
+                    Value::Text(text) => text.len(),
+                    Value::Code(_) => 1,
+                };
+                Ok::<(), std::convert::Infallible>(())
+            });
+            assert_eq!(11 + field_bytes, bytes.len(), "{text}");
+            let json = serde_json::to_value(Described(&bytes)).unwrap();
+            assert_eq!(json["type"], char::from(kind).to_string());
+            assert_eq!(json.as_object().unwrap().len(), text.split(' ').count());
+        }
+    }
+
+    #[test]
+    fn what_is_no_itch_is_hexadecimal() {
+        for bytes in [&b""[..], b"A", b"~whatever"] {
+            assert_eq!(Described(bytes).to_string(), Hex(bytes).to_string());
+            let json = serde_json::to_value(Described(bytes)).unwrap();
+            assert_eq!(json, serde_json::json!({"hex": Hex(bytes).to_string()}));
+        }
+    }
+
+    #[test]
+    fn characters_that_are_none_are_escaped() {
+        assert_eq!(Value::Code(b' ').to_string(), "");
+        assert_eq!(Value::Code(0xFF).to_string(), "\\xff");
+        assert_eq!(Value::Text(b"a\n").to_string(), "a\\n");
+    }
+}

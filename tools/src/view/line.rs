@@ -239,3 +239,15 @@ pub(super) fn broken_trade(message: &[u8]) -> Option<(u16, u64)> {
     (broken.header.kind == seqcast_wire::itch::BrokenTrade::KIND)
         .then(|| (broken.header.locate.get(), broken.match_number.get()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn csv_fields_are_quoted_where_they_must_be() {
+        assert_eq!(quoted(&"BRK.A"), "BRK.A");
+        assert_eq!(quoted(&"A,B"), "\"A,B\"");
+        assert_eq!(quoted(&"A\"B"), "\"A\"\"B\"");
+    }
+}

@@ -23,6 +23,8 @@ mod stats;
 mod summary;
 mod symbols;
 mod tee;
+#[cfg(test)]
+mod testing;
 
 pub(crate) use fields::{Described, Hex};
 pub(crate) use ladder::{DepthLine, Ladder};

@@ -95,3 +95,70 @@ impl Application for Recorder {
         self.file.flush();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::super::outlet::testing::Page;
+    use super::super::testing::Rig;
+    use super::*;
+
+    fn record(page: &Page) -> (Rig<Recorder>, Recording) {
+        let recorder = Recorder::new(Outlet::new(page.clone()));
+        let recording = recorder.recording();
+        (Rig::new(recorder), recording)
+    }
+
+    #[test]
+    fn messages_are_recorded_up_to_the_end_mark() {
+        let page = Page::default();
+        let (mut rig, recording) = record(&page);
+        rig.message(b"ab");
+        rig.message(b"");
+        rig.lost(5);
+        rig.message(b"c");
+        assert_eq!(page.bytes(), b"");
+        rig.idle();
+        assert_eq!(page.bytes(), b"\0\x02ab\0\x01c");
+        rig.end();
+        rig.close();
+        assert_eq!(page.bytes(), b"\0\x02ab\0\x01c\0\0");
+        assert_eq!(recording.empty_messages(), 1);
+        assert!(recording.status().failure().is_none());
+    }
+
+    #[test]
+    fn no_end_mark_where_more_follows_or_none_was_seen() {
+        let page = Page::default();
+        let (mut rig, _) = record(&page);
+        rig.message(b"a");
+        rig.end();
+        rig.session("S2");
+        rig.message(b"b");
+        rig.close();
+        assert_eq!(page.bytes(), b"\0\x01a\0\x01b");
+    }
+
+    #[test]
+    fn a_full_disk_is_told() {
+        let (mut rig, recording) = record(&Page::refusing(ErrorKind::StorageFull));
+        rig.message(b"a");
+        rig.idle();
+        assert_eq!(recording.status().failure().unwrap().kind(), ErrorKind::StorageFull);
+        rig.message(b"b");
+        rig.close();
+    }
+
+    #[test]
+    fn an_existing_file_is_replaced_and_a_directory_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("feed");
+        std::fs::write(&path, b"something longer than what follows").unwrap();
+        let mut rig = Rig::new(Recorder::create(&path).unwrap());
+        rig.message(b"a");
+        rig.close();
+        assert_eq!(std::fs::read(&path).unwrap(), b"\0\x01a");
+        assert!(Recorder::create(dir.path()).is_err());
+    }
+}

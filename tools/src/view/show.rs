@@ -179,10 +179,10 @@ impl Application for View {
         }
         let is_changed = applied.effect == Effect::Book;
         match self.show {
-            Show::Bbo if is_changed => {
-                if applied.bbo_changed || self.shown_in[usize::from(locate)] != self.era {
-                    self.put_bbo(seq.value(), locate, books);
-                }
+            Show::Bbo
+                if is_changed && (applied.bbo_changed || self.shown_in[usize::from(locate)] != self.era) =>
+            {
+                self.put_bbo(seq.value(), locate, books);
             }
             Show::Depth if is_changed => self.put_depth(seq.value(), locate, books),
             Show::Trades => {
@@ -253,3 +253,6 @@ impl Application for View {
         self.talk.flush();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -213,3 +213,126 @@ impl Application for Summarizer {
         let _ = self.ending.0.set(summary);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use seqcast_engine::feed::Item;
+    use serde_json::json;
+
+    use super::super::testing::{Rig, SMALL, add, delete, directory, seq};
+    use super::super::{Recorder, Tee};
+    use super::*;
+    use crate::view::Outlet;
+    use crate::view::outlet::testing::Page;
+
+    fn summed_up(feed: impl FnOnce(&mut Rig<Summarizer>)) -> Summary {
+        let summarizer = Summarizer::new();
+        let ending = summarizer.ending();
+        let mut rig = Rig::new(summarizer);
+        feed(&mut rig);
+        assert!(ending.summary().is_none(), "not before the end");
+        rig.close();
+        ending.summary().unwrap().clone()
+    }
+
+    fn begin(rig: &mut Rig<Summarizer>) {
+        rig.session("S1");
+        rig.state(FeedState::Live);
+        rig.message(&directory(13, "AAPL"));
+        rig.message(&add(13, 1, b'B', 100, "AAPL", 10));
+    }
+
+    #[test]
+    fn a_whole_session_is_good() {
+        let summary = summed_up(|rig| {
+            begin(rig);
+            rig.end();
+            rig.state(FeedState::Ended);
+        });
+        assert!(summary.is_good());
+        let mut books = Books::new(SMALL).unwrap();
+        books.apply(&directory(13, "AAPL"));
+        books.apply(&add(13, 1, b'B', 100, "AAPL", 10));
+        let expected = json!({
+            "session": "S1", "messages": 2, "first_seq": 1, "last_seq": 2, "ended": true, "lost_messages": 0,
+            "lost_ranges": 0, "conflicts": 0, "skipped_bytes": 0, "snapshots": 0,
+            "states": {"live": 1, "ended": 1},
+            "books": {
+                "whole": true, "digest": hex_digest(books.digest()), "live_orders": 1, "live_levels": 1,
+                "symptoms": 0, "malformed": 0, "unknown_types": 0, "unknown_references": 0,
+                "duplicate_references": 0, "over_executions": 0, "over_cancels": 0, "wrong_locates": 0,
+                "wrong_symbols": 0, "over_limits": 0, "locked": 0, "crossed": 0,
+            },
+        });
+        assert_eq!(serde_json::to_value(&summary).unwrap(), expected);
+        let mut text = Vec::new();
+        summary.write_text(&mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.starts_with("session S1: 2 messages, numbers 1 to 2, ended\n"), "{text}");
+        assert!(text.contains("states: ended 1, live 1\n"), "{text}");
+        assert!(text.ends_with("1 orders on 1 levels, 0 contradictions\n"), "{text}");
+    }
+
+    #[test]
+    fn what_is_missing_or_doubtful_is_not() {
+        let lost = summed_up(|rig| {
+            begin(rig);
+            rig.lost(3);
+            rig.message(&delete(13, 1));
+            rig.end();
+        });
+        assert_eq!((lost.messages, lost.lost_messages, lost.lost_ranges, lost.last_seq), (3, 3, 1, Some(6)));
+        assert!(!lost.is_good() && !lost.books.whole && lost.ended);
+        let conflict = summed_up(|rig| {
+            begin(rig);
+            rig.item(Item::Conflict { seq: seq(2) });
+            rig.end();
+        });
+        assert!(!conflict.is_good() && conflict.conflicts == 1 && !conflict.books.whole);
+        let cut_short = summed_up(begin);
+        assert!(!cut_short.is_good() && cut_short.books.whole && !cut_short.ended);
+        let nothing = summed_up(|_| {});
+        let mut text = Vec::new();
+        nothing.write_text(&mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.starts_with("session -: 0 messages, numbers - to -, not ended\n"), "{text}");
+    }
+
+    #[test]
+    fn another_session_begins_whole() {
+        let summary = summed_up(|rig| {
+            begin(rig);
+            rig.lost(1);
+            rig.end();
+            rig.session("S2");
+            rig.go_on_from(SeqNo::FIRST);
+            rig.message(&directory(13, "AAPL"));
+        });
+        assert_eq!(
+            (summary.session.as_deref(), summary.ended, summary.books.whole),
+            (Some("S2"), false, true)
+        );
+        assert_eq!((summary.messages, summary.lost_messages), (3, 1));
+    }
+
+    #[test]
+    fn a_tee_shows_everything_to_all() {
+        let (page, summarizer, other) = (Page::default(), Summarizer::new(), Summarizer::new());
+        let endings = [summarizer.ending(), other.ending()];
+        let recorder = Recorder::new(Outlet::new(page.clone()));
+        let mut rig = Rig::new(Tee::new().with(summarizer).with(recorder).with(other));
+        rig.session("S1");
+        rig.state(FeedState::Live);
+        rig.message(&directory(13, "AAPL"));
+        rig.lost(2);
+        rig.item(Item::Conflict { seq: seq(1) });
+        rig.idle();
+        assert_eq!(page.bytes().len(), 2 + 39, "idle duty cycles are passed on");
+        rig.end();
+        rig.close();
+        let [one, other] = endings.map(|ending| ending.summary().unwrap().clone());
+        assert_eq!(one, other);
+        assert_eq!((one.messages, one.lost_messages, one.conflicts, one.ended), (1, 2, 1, true));
+        assert_eq!(one.session.as_deref(), Some("S1"));
+    }
+}

@@ -116,3 +116,16 @@ impl Symbols {
 pub(super) fn locates(books: &Books) -> impl Iterator<Item = u16> + use<> {
     (0..=u16::MAX).take(books.locates() as usize)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn symbols_fit_their_field() {
+        assert_eq!(parse_symbol("AAPL").unwrap().0, *b"AAPL    ");
+        for text in ["", "TOOLONGXX", "A B", "É"] {
+            assert!(parse_symbol(text).is_err(), "{text}");
+        }
+    }
+}

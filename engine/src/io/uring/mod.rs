@@ -3,8 +3,8 @@
 //!
 //! # Soundness
 //! The kernel writes receive buffers and reads send slots while our calls return. Three rules keep that sound:
-//! - That memory is reached by pointer only ([`region`]). A reference to a buffer exists only while we have its token
-//!   ([`receive::Buffer`]: not `Copy`, made from a completion, consumed by giving the buffer back); a reference to a
+//! - That memory is reached by pointer only (`region`). A reference to a buffer exists only while we have its token
+//!   (`receive::Buffer`: not `Copy`, made from a completion, consumed by giving the buffer back); a reference to a
 //!   send slot only while no message names it.
 //! - Nothing is unmapped while a request is in flight: dropping the driver cancels all and waits for the last
 //!   completion. On another thread than the ring's, or when the kernel does not answer, it closes the ring and
@@ -25,7 +25,8 @@ use std::net::SocketAddrV4;
 use std::num::NonZeroUsize;
 use std::os::fd::AsRawFd;
 
-use io_uring::cqueue;
+use io_uring::types::Fixed;
+use io_uring::{cqueue, opcode};
 use socket2::Socket;
 use tracing::warn;
 
@@ -63,7 +64,7 @@ pub struct UringDriver {
 }
 
 struct Endpoint {
-    /// The ring has its own hold of the socket; this one keeps its options and its group memberships ours.
+    /// The ring has its own hold of the socket; this one keeps its group memberships until we are dropped.
     _socket: Socket,
     local: SocketAddrV4,
     /// The socket's count of drops when it told us last.
@@ -152,8 +153,10 @@ impl UringDriver {
 
     /// Queues all messages that are ready; what finds no room in the submission queue stays ready.
     fn submit(&mut self) {
-        while let Some((index, entry)) = self.send.next_ready() {
-            let entry = entry.user_data(SEND | u64::from(index));
+        while let Some((index, endpoint, header)) = self.send.next_ready() {
+            let entry = opcode::SendMsg::new(Fixed(u32::from(endpoint.0)), header)
+                .build()
+                .user_data(SEND | u64::from(index));
             // SAFETY: message and slots lie in the send memory, are not written while the message is in flight
             // (`SendQueue` hands out free slots only), and are unmapped only when nothing is in flight.
             if !unsafe { self.ring.push(&entry) } {

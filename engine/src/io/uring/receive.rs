@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::types::{BufRingEntry, Fixed, RecvMsgOut};
 use io_uring::{opcode, squeue};
 
-use super::region::Region;
+use super::region::{CACHE_LINE_BYTES, Region};
 use super::ring::Ring;
 
 /// The one group of provided buffers.
@@ -20,7 +20,6 @@ const NAME_BYTES: usize = size_of::<libc::sockaddr_in>();
 const CONTROL_BYTES: usize = 24;
 /// With GRO a run of datagrams fills up to this.
 const RUN_BYTES: usize = 65_535;
-const CACHE_LINE_BYTES: usize = 64;
 
 /// A buffer that the kernel has filled and handed to us. It is neither `Copy` nor `Clone`: who has it has the memory,
 /// and giving it back is giving it up.

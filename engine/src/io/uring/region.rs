@@ -5,6 +5,9 @@ use std::io;
 
 use memmap2::{MmapMut, MmapOptions};
 
+/// Slots that the kernel and we write at the same time are kept on lines of their own.
+pub(super) const CACHE_LINE_BYTES: usize = 64;
+
 /// `count` slots of `stride` bytes, zeroed, prefaulted, starting at a page. The slots move never and are unmapped when
 /// the region is dropped: not before the kernel has let go of them.
 pub(super) struct Region {

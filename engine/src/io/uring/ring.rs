@@ -20,6 +20,9 @@ const CLOSING_WAITS: usize = 100;
 const CLOSING_WAIT_NS: u32 = 10_000_000;
 
 /// An io_uring, its sockets as registered files. It belongs to the thread that calls [`Ring::enable`].
+///
+/// Its own descriptor is not registered: that saves some 20 of the 230 ns of an empty call, but the thread would hold
+/// the ring, and with it every socket, until it ends, whoever drops the driver.
 pub(super) struct Ring {
     ring: IoUring,
     enabled: bool,

@@ -4,10 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddrV4;
 
-use io_uring::types::Fixed;
-use io_uring::{opcode, squeue};
-
-use super::region::Region;
+use super::region::{CACHE_LINE_BYTES, Region};
 use crate::io::{Destination, DriverConfig, DriverCounters, EndpointId, MAX_DESTINATIONS};
 use crate::limits::{MAX_DATAGRAM_BYTES, MAX_ENDPOINTS};
 
@@ -15,7 +12,6 @@ use crate::limits::{MAX_DATAGRAM_BYTES, MAX_ENDPOINTS};
 const MAX_SEGMENTS: usize = 64;
 /// How many of the messages queued last are looked at for one to the same destination.
 const LOOK_BACK: usize = 16;
-const CACHE_LINE_BYTES: usize = 64;
 
 /// A message as the kernel reads it.
 #[repr(C)]
@@ -172,14 +168,14 @@ impl SendQueue {
         self.messages.slot(usize::from(index)).cast()
     }
 
-    /// The next message to submit, with its index.
-    pub(super) fn next_ready(&mut self) -> Option<(u16, squeue::Entry)> {
+    /// The next message for the kernel: its index, endpoint and header. It counts as in flight from here on.
+    pub(super) fn next_ready(&mut self) -> Option<(u16, EndpointId, *const libc::msghdr)> {
         let index = self.ready.pop_front()?;
         self.in_flight += 1;
-        Some((index, self.prepare(index)))
+        Some((index, self.jobs[usize::from(index)].endpoint, self.prepare(index)))
     }
 
-    /// The submission queue had no room: the message is the next again.
+    /// The kernel had no room: the message is the next again.
     pub(super) fn put_back(&mut self, index: u16) {
         self.in_flight -= 1;
         self.ready.push_front(index);
@@ -191,7 +187,7 @@ impl SendQueue {
     }
 
     /// Writes the message for the kernel.
-    fn prepare(&mut self, index: u16) -> squeue::Entry {
+    fn prepare(&mut self, index: u16) -> *const libc::msghdr {
         let job = &self.jobs[usize::from(index)];
         let message = self.message(index);
         // SAFETY: the message is not in flight (it comes from `ready`), the region gives it room and alignment, and
@@ -217,7 +213,7 @@ impl SendQueue {
                 (*header).msg_control = control.cast();
                 (*header).msg_controllen = size_of::<Control>() as _;
             }
-            opcode::SendMsg::new(Fixed(u32::from(job.endpoint.0)), header).build()
+            header
         }
     }
 
@@ -274,4 +270,173 @@ impl SendQueue {
 /// The kernel's ways to say that it will not segment.
 fn cannot_segment(errno: i32) -> bool {
     matches!(errno, libc::EINVAL | libc::EMSGSIZE | libc::EIO | libc::EOPNOTSUPP | libc::ENOPROTOOPT)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const SLOTS: usize = 100;
+
+    fn sends() -> SendQueue {
+        let config = DriverConfig { send_slots: SLOTS, max_datagram_bytes: 1_500, ..DriverConfig::default() };
+        SendQueue::new(&config).unwrap()
+    }
+
+    fn to(port: u16) -> Destination {
+        Destination { endpoint: EndpointId(0), to: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port) }
+    }
+
+    fn queue(sends: &mut SendQueue, ports: &[u16], len: usize) {
+        assert!(sends.has_room(ports.len()));
+        sends.next_slot().fill(len as u8);
+        let to: Vec<Destination> = ports.iter().map(|&port| to(port)).collect();
+        sends.queue(&to, len);
+    }
+
+    /// What the kernel would read: port, segment length (0 without segmentation), and the parts' lengths.
+    type Read = (u16, u16, Vec<usize>);
+
+    // msg_iovlen is a usize here and an int with other C libraries.
+    #[allow(clippy::unnecessary_cast)]
+    fn read(header: *const libc::msghdr) -> Read {
+        // SAFETY: `header` is one that `prepare` wrote, and nothing changes it meanwhile.
+        unsafe {
+            let header = &*header;
+            let name = &*header.msg_name.cast::<libc::sockaddr_in>();
+            let parts = std::slice::from_raw_parts(header.msg_iov, header.msg_iovlen as usize);
+            for part in parts {
+                let bytes = std::slice::from_raw_parts(part.iov_base.cast::<u8>(), part.iov_len);
+                assert!(bytes.iter().all(|&byte| byte == part.iov_len as u8));
+            }
+            let control = header.msg_control.cast::<Control>();
+            let segment_bytes = if control.is_null() { 0 } else { (*control).segment_bytes };
+            (u16::from_be(name.sin_port), segment_bytes, parts.iter().map(|part| part.iov_len).collect())
+        }
+    }
+
+    fn take(sends: &mut SendQueue) -> Option<(u16, Read)> {
+        let (index, _, header) = sends.next_ready()?;
+        Some((index, read(header)))
+    }
+
+    /// Completes everything as sent and gives what the kernel read.
+    fn send_all(sends: &mut SendQueue) -> Vec<Read> {
+        let mut counters = DriverCounters::default();
+        let mut read = Vec::new();
+        while let Some((index, message)) = take(sends) {
+            sends.complete(index, message.2.iter().sum::<usize>() as i32, &mut counters);
+            read.push(message);
+        }
+        assert_eq!((sends.in_flight(), sends.free_slots.len()), (0, SLOTS), "all is free again");
+        assert_eq!(sends.free_jobs.len(), sends.jobs.len());
+        read
+    }
+
+    #[test]
+    fn runs_to_each_destination_become_one_message() {
+        let mut sends = sends();
+        for _ in 0..3 {
+            queue(&mut sends, &[1, 2], 100);
+        }
+        queue(&mut sends, &[1], 40);
+        queue(&mut sends, &[1, 2], 100);
+        queue(&mut sends, &[2], 101);
+        let expected =
+            [(1, 100, vec![100, 100, 100, 40]), (2, 100, vec![100; 4]), (1, 0, vec![100]), (2, 0, vec![101])];
+        assert_eq!(send_all(&mut sends), expected);
+    }
+
+    #[test]
+    fn a_run_ends_at_64_datagrams_and_at_64_kib() {
+        let mut sends = sends();
+        for _ in 0..65 {
+            queue(&mut sends, &[1], 10);
+        }
+        assert_eq!(send_all(&mut sends), [(1, 10, vec![10; 64]), (1, 0, vec![10])]);
+        for _ in 0..45 {
+            queue(&mut sends, &[1], 1_472);
+        }
+        assert_eq!(send_all(&mut sends), [(1, 1_472, vec![1_472; 44]), (1, 0, vec![1_472])]);
+    }
+
+    #[test]
+    fn room_counts_slots_and_messages() {
+        let mut sends = sends();
+        for _ in 0..SLOTS {
+            queue(&mut sends, &[1, 2, 3], 10);
+        }
+        assert!(!sends.has_room(1), "no slot");
+        send_all(&mut sends);
+        let jobs = sends.jobs.len() as u16;
+        let ports: Vec<u16> = (0..jobs - 1).collect();
+        for ports in ports.chunks(60) {
+            queue(&mut sends, ports, 10);
+        }
+        assert!(sends.has_room(1) && !sends.has_room(2), "one message");
+        assert_eq!(send_all(&mut sends).len(), ports.len());
+    }
+
+    #[test]
+    fn what_the_kernel_will_not_segment_goes_one_by_one_and_is_not_tried_again() {
+        let mut sends = sends();
+        for len in [200, 200, 150] {
+            queue(&mut sends, &[1], len);
+        }
+        let mut counters = DriverCounters::default();
+        let (index, message) = take(&mut sends).unwrap();
+        assert_eq!(message, (1, 200, vec![200, 200, 150]));
+        sends.complete(index, -libc::EINVAL, &mut counters);
+        // What is queued meanwhile does not join it, nor does it overtake.
+        queue(&mut sends, &[1], 150);
+        for (len, result) in [(200, 200), (200, -libc::EPERM), (150, 150)] {
+            let (single, message) = take(&mut sends).unwrap();
+            assert_eq!((single, message), (index, (1, 0, vec![len])));
+            sends.complete(single, result, &mut counters);
+        }
+        assert_eq!((counters.sent_datagrams, counters.sent_bytes), (2, 350));
+        assert_eq!((counters.send_errors, counters.segmented_sends), (1, 0));
+        queue(&mut sends, &[1], 150);
+        assert_eq!(send_all(&mut sends), [(1, 150, vec![150; 2])], "shorter ones still can be segmented");
+        queue(&mut sends, &[1], 200);
+        queue(&mut sends, &[1], 200);
+        assert_eq!(send_all(&mut sends), [(1, 0, vec![200]), (1, 0, vec![200])]);
+
+        // No check sums in hardware: nothing can be segmented.
+        queue(&mut sends, &[1], 10);
+        queue(&mut sends, &[1], 10);
+        let (index, _) = take(&mut sends).unwrap();
+        sends.complete(index, -libc::EIO, &mut counters);
+        assert_eq!(send_all(&mut sends).len(), 2);
+        queue(&mut sends, &[1], 10);
+        queue(&mut sends, &[1], 10);
+        assert_eq!(send_all(&mut sends).len(), 2);
+    }
+
+    #[test]
+    fn refused_sends_are_counted_and_free_their_slots() {
+        let mut sends = sends();
+        queue(&mut sends, &[1], 10);
+        queue(&mut sends, &[2], 10);
+        let mut counters = DriverCounters::default();
+        for errno in [libc::ECONNREFUSED, libc::ENOBUFS] {
+            let (index, _) = take(&mut sends).unwrap();
+            sends.complete(index, -errno, &mut counters);
+        }
+        assert_eq!((counters.send_errors, counters.sent_datagrams), (2, 0));
+        assert_eq!(send_all(&mut sends), []);
+    }
+
+    #[test]
+    fn a_message_put_back_is_the_next_again() {
+        let mut sends = sends();
+        queue(&mut sends, &[1], 10);
+        queue(&mut sends, &[2], 10);
+        let (index, _) = take(&mut sends).unwrap();
+        sends.put_back(index);
+        let ports: Vec<u16> = send_all(&mut sends).iter().map(|message| message.0).collect();
+        assert_eq!(ports, [1, 2]);
+    }
 }
