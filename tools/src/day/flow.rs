@@ -6,7 +6,8 @@ use seqcast_wire::itch::{
     Trade,
 };
 
-use super::pool::{Entry, Side};
+use super::ahead::{self, Intent};
+use super::pool::Side;
 use super::schedule::{Flow, Stage};
 use super::{Day, DayConfig};
 
@@ -24,9 +25,6 @@ const LOCKING: u32 = 60;
 /// Imbalance indicators in a million events of the minutes before a cross.
 const OPENING_IMBALANCES: u32 = 300_000;
 const CLOSING_IMBALANCES: u32 = 110_000;
-/// Events in a million that stay with the stock of the event before.
-const SAME_STOCK: u32 = 300_000;
-
 /// Orders in a million to be changed or cancelled that stand at the touch, and that do so when the price has left it.
 const AT_TOUCH: u32 = 400_000;
 const AT_STALE_TOUCH: u32 = 850_000;
@@ -45,7 +43,6 @@ pub(super) struct FlowState {
     /// Live orders to have by now, found anew from this message on.
     wanted: u64,
     wanted_until: u64,
-    market: u16,
     match_number: u64,
     /// The order that locks or crosses its book, and the message before which it goes.
     locking: Option<(u32, u64, u64)>,
@@ -55,7 +52,7 @@ impl FlowState {
     pub(super) fn new(config: &DayConfig) -> FlowState {
         let usual = (config.messages / 10_000 * 392).min(1_600_000);
         let target = config.live_orders.map_or(usual, u64::from);
-        FlowState { target, wanted: 0, wanted_until: 0, market: 0, match_number: 1_000, locking: None }
+        FlowState { target, wanted: 0, wanted_until: 0, match_number: 1_000, locking: None }
     }
 
     /// A match number, greater than all before.
@@ -86,8 +83,8 @@ impl Day {
             };
         }
         if room < LONGEST_EVENT {
-            let market = self.next_market();
-            self.come_or_go(market);
+            let intent = self.next_intent();
+            self.come_or_go(intent);
         } else if !self.unlock() && !self.rarity(flow) {
             self.common_event(flow);
         }
@@ -95,7 +92,8 @@ impl Day {
     }
 
     fn common_event(&mut self, flow: Flow) {
-        let market = self.next_market();
+        let intent = self.next_intent();
+        let market = intent.market;
         let imbalances = match flow {
             Flow::OpeningImbalance => Some((OPENING_IMBALANCES, b'O')),
             Flow::ClosingImbalance => Some((CLOSING_IMBALANCES, b'C')),
@@ -111,35 +109,28 @@ impl Day {
         const HIDDEN: u32 = SWEEPS + HIDDEN_TRADE;
         const PRICED: u32 = HIDDEN + PRICED_EXECUTION;
         let done = match self.dice.below(1_000_000) {
-            0..REPLACE => self.replace(market),
-            REPLACE..CANCELS => self.cancel(market),
+            0..REPLACE => self.replace(intent),
+            REPLACE..CANCELS => self.cancel(intent),
             CANCELS..SWEEPS => self.sweep(market),
             SWEEPS..HIDDEN => self.hidden_trade(market),
             HIDDEN..PRICED => self.priced_execution(market),
             _ => false,
         };
         if !done {
-            self.come_or_go(market);
+            self.come_or_go(intent);
         }
-    }
-
-    fn next_market(&mut self) -> u16 {
-        if !self.dice.per_million(SAME_STOCK) {
-            self.flow.market = self.wheel.spin(&mut self.dice);
-        }
-        self.flow.market
     }
 
     /// Adds or deletes an order, whichever leads the stock's book to the size it should have by now.
-    fn come_or_go(&mut self, index: u16) {
-        let market = &self.pool.markets[usize::from(index)];
+    fn come_or_go(&mut self, intent: Intent) {
+        let market = &self.pool.markets[usize::from(intent.market)];
         let (live, activity) = (market.live() as i64, market.activity);
         let wanted = self.wanted(activity) as i64;
         let lean = ((wanted - live) * 400_000 / (8 + wanted / 8)).clamp(-400_000, 400_000);
         if live == 0 || self.dice.per_million((EVEN + lean) as u32) {
-            self.add(index);
+            self.add(intent.market);
         } else {
-            self.delete(index);
+            self.delete(intent);
         }
     }
 
@@ -202,8 +193,8 @@ impl Day {
         }
     }
 
-    fn delete(&mut self, market: u16) {
-        let Some(id) = self.victim(market) else { return self.add(market) };
+    fn delete(&mut self, intent: Intent) {
+        let Some(id) = self.victim(intent) else { return self.add(intent.market) };
         self.delete_order(id);
     }
 
@@ -217,7 +208,8 @@ impl Day {
     /// A live order of the market to cancel or change: one that the price has left behind, or one at the touch, or
     /// rather a young one than an old one and rather a near one than a far one, so that a long tail of old, far
     /// orders builds up.
-    fn victim(&mut self, index: u16) -> Option<u32> {
+    fn victim(&mut self, intent: Intent) -> Option<u32> {
+        let index = intent.market;
         let market = &self.pool.markets[usize::from(index)];
         let stale = market.stale();
         if self.dice.per_million(if stale.is_some() { AT_STALE_TOUCH } else { AT_TOUCH }) {
@@ -226,22 +218,21 @@ impl Day {
                 return Some(id);
             }
         }
-        let first = self.young(index)?;
+        let expected = intent.order.filter(|&id| self.pool.is_live_in(id, index));
+        let first = expected.or_else(|| self.young(index))?;
         let market = &self.pool.markets[usize::from(index)];
-        let far = market.away(first.price) > market.tick * market.depth_ticks * 4;
-        let entry = if far && self.dice.per_million(750_000) { self.young(index)? } else { first };
-        Some(entry.id)
+        let far = market.away(self.pool.order(first).price) > market.tick * market.depth_ticks * 4;
+        if far && self.dice.per_million(750_000) { self.young(index) } else { Some(first) }
     }
 
-    fn young(&mut self, market: u16) -> Option<Entry> {
-        let live = self.pool.markets[usize::from(market)].live() as u32;
-        let back = self.dice.heavy(2 + live / 8);
-        let back = if back < live { back } else { self.dice.below(live) };
-        self.pool.markets[usize::from(market)].entry_at(back as usize)
+    fn young(&mut self, market: u16) -> Option<u32> {
+        let place = ahead::young(&self.pool, market, &mut self.dice);
+        self.pool.entry_at(market, place)
     }
 
-    fn replace(&mut self, market: u16) -> bool {
-        let Some(id) = self.victim(market) else { return false };
+    fn replace(&mut self, intent: Intent) -> bool {
+        let Some(id) = self.victim(intent) else { return false };
+        let market = intent.market;
         let order = *self.pool.order(id);
         if self.flow.locking.is_some_and(|(_, reference, _)| reference == order.reference) {
             return false;
@@ -267,8 +258,8 @@ impl Day {
         true
     }
 
-    fn cancel(&mut self, market: u16) -> bool {
-        let Some(id) = self.victim(market) else { return false };
+    fn cancel(&mut self, intent: Intent) -> bool {
+        let Some(id) = self.victim(intent) else { return false };
         let order = *self.pool.order(id);
         if order.shares < 2 {
             return false;
@@ -279,7 +270,7 @@ impl Day {
             self.dice.between(1, order.shares - 1)
         };
         self.pool.reduce(id, shares);
-        let (header, _) = self.header_of(OrderCancel::KIND, market);
+        let (header, _) = self.header_of(OrderCancel::KIND, intent.market);
         let reference = order.reference.into();
         self.outbox.push(&OrderCancel { header, reference, shares: shares.into() });
         true
@@ -376,8 +367,8 @@ impl Day {
 
     pub(super) fn late_deletion(&mut self, left: u64) -> Stage {
         let Some(left) = left.checked_sub(1) else { return Stage::EndOfMessages };
-        let market = self.next_market();
-        self.delete(market);
+        let intent = self.next_intent();
+        self.delete(intent);
         Stage::LateDeletions(left)
     }
 }

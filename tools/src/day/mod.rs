@@ -21,6 +21,7 @@
 //! # Ok::<(), seqcast::day::DayError>(())
 //! ```
 
+mod ahead;
 mod auction;
 mod dice;
 mod flow;
@@ -35,6 +36,7 @@ mod spin;
 
 use std::io::{self, Write};
 
+use ahead::Ahead;
 use dice::Dice;
 use flow::FlowState;
 use listing::Wheel;
@@ -115,6 +117,7 @@ pub struct Day {
     wheel: Wheel,
     by_activity: Vec<u16>,
     references: References,
+    ahead: Ahead,
     flow: FlowState,
     rare: Rare,
 }
@@ -145,6 +148,7 @@ impl Day {
             pool: Pool::new(markets),
             by_activity,
             references: References::new(&config),
+            ahead: Ahead::default(),
             flow: FlowState::new(&config),
             rare: Rare::new(&config),
             config,

@@ -2,6 +2,7 @@
 //!
 //! They are kept apart from the engine's books on purpose, so that each can be checked against the other.
 
+use seqcast_engine::mem::prefetch;
 use seqcast_wire::itch::Stock;
 
 const NONE: u32 = u32::MAX;
@@ -53,14 +54,6 @@ pub(super) struct Order {
 
 const _: () = assert!(size_of::<Order>() == 32);
 
-/// A live order in its market's list.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
-    pub(super) id: u32,
-    /// Here too, so that an order need not be looked up to know how far it is from the touch.
-    pub(super) price: u32,
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Level {
     rank: u32,
@@ -92,9 +85,13 @@ impl Ladder {
     }
 }
 
-/// What is fixed about a stock and what its flow needs to remember.
+/// What is fixed about a stock and what its flow needs to remember: two cache lines.
 #[derive(Clone, Debug)]
+#[repr(C, align(64))]
 pub(super) struct Market {
+    sides: [Ladder; 2],
+    /// Live orders, roughly from the oldest to the youngest.
+    live: Vec<u32>,
     pub(super) stock: Stock,
     /// Share of the day's activity, in 2^-32.
     pub(super) activity: u32,
@@ -106,14 +103,14 @@ pub(super) struct Market {
     pub(super) half_spread_ticks: u32,
     /// What makers think a buyer should pay at most; wanders between `low` and `high`.
     pub(super) fair: u32,
-    pub(super) rising: bool,
     low: u32,
     high: u32,
+    pub(super) rising: bool,
     pub(super) halted: bool,
-    sides: [Ladder; 2],
-    /// Live orders, roughly from the oldest to the youngest.
-    live: Vec<Entry>,
 }
+
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Market>() == 128);
 
 impl Market {
     pub(super) fn new(stock: Stock, activity: u32, price: u32) -> Market {
@@ -149,11 +146,6 @@ impl Market {
 
     pub(super) fn live(&self) -> usize {
         self.live.len()
-    }
-
-    /// The live order that is `back` places from the youngest.
-    pub(super) fn entry_at(&self, back: usize) -> Option<Entry> {
-        self.live.len().checked_sub(back + 1).map(|at| self.live[at])
     }
 
     /// The price that makers quote on `side`.
@@ -227,6 +219,41 @@ impl Pool {
         &self.orders[id as usize]
     }
 
+    /// The live order at `place` of its market's list, from the oldest on.
+    pub(super) fn entry_at(&self, market: u16, place: u32) -> Option<u32> {
+        self.markets[usize::from(market)].live.get(place as usize).copied()
+    }
+
+    /// Whether slot `id` holds a live order of `market`.
+    pub(super) fn is_live_in(&self, id: u32, market: u16) -> bool {
+        let order = self.order(id);
+        order.place != NONE && order.market == market
+    }
+
+    /// Asks for the lines of a market itself.
+    pub(super) fn prefetch_market(&self, market: u16) {
+        prefetch(&self.markets[usize::from(market)].sides, 0);
+        prefetch(std::slice::from_ref(&self.markets[usize::from(market)].live), 0);
+    }
+
+    /// Asks for the lines of a live order's entry and of the touch.
+    pub(super) fn prefetch_entry(&self, market: u16, place: u32) {
+        let market = &self.markets[usize::from(market)];
+        prefetch(&market.live, place as usize);
+        for side in &market.sides {
+            prefetch(&side.levels, side.levels.len().wrapping_sub(1));
+        }
+    }
+
+    /// Asks for the lines of an order, of the youngest and of the last ones of the best queues.
+    pub(super) fn prefetch_orders(&self, market: u16, order: Option<u32>) {
+        let market = &self.markets[usize::from(market)];
+        let tails = market.sides.iter().filter_map(|side| side.levels.last()).map(|level| level.tail);
+        for id in tails.chain(order).chain(market.live.last().copied()) {
+            prefetch(&self.orders, id as usize);
+        }
+    }
+
     /// Whether slot `id` still holds the order that was added with `reference`.
     pub(super) fn is_live(&self, id: u32, reference: u64) -> bool {
         let order = self.order(id);
@@ -248,7 +275,7 @@ impl Pool {
         let place = stock.live.len() as u32;
         let mut order = Order { reference, price, shares, previous: NONE, next: NONE, place, market, side };
         let id = self.free.pop().unwrap_or(self.orders.len() as u32);
-        stock.live.push(Entry { id, price });
+        stock.live.push(id);
         let ladder = &mut stock.sides[side as usize];
         ladder.orders += 1;
         match ladder.find(side.rank(price)) {
@@ -280,8 +307,8 @@ impl Pool {
         let order = self.orders[id as usize];
         let market = &mut self.markets[usize::from(order.market)];
         market.live.swap_remove(order.place as usize);
-        if let Some(moved) = market.live.get(order.place as usize) {
-            self.orders[moved.id as usize].place = order.place;
+        if let Some(&moved) = market.live.get(order.place as usize) {
+            self.orders[moved as usize].place = order.place;
         }
         let ladder = &mut market.sides[order.side as usize];
         ladder.orders -= 1;
