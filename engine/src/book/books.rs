@@ -23,7 +23,7 @@ pub struct BooksConfig {
     /// About 65 bytes each. A busy day of all Nasdaq stocks reaches 1.65 million.
     pub expected_orders: u32,
     /// Live orders above which further ones are refused and counted. Address space is taken for them at the start,
-    /// about 110 bytes each, memory only as it is used (or at once, when the process locks all its memory).
+    /// about 130 bytes each, memory only as it is used (or at once, when the process locks all its memory).
     pub max_orders: u32,
     /// Makes the places of orders in the index unpredictable to whoever chooses order references. Any value will do,
     /// a random one best; neither digests nor images depend on it.
@@ -119,7 +119,7 @@ impl Books {
             orders: Slab::new(max, expected)?,
             index: Index::new(max, expected, seed)?,
             levels: Slab::new(max, levels)?,
-            ladders: Ladders::new(rungs, 4 * levels as usize)?,
+            ladders: Ladders::new(rungs, 2 * levels as usize)?,
             books: reserve(MAX_LOCATES, 0, BookNode::EMPTY)?,
             symbols: reserve(MAX_LOCATES, 0, Symbol::default())?,
             events: Events::default(),

@@ -45,14 +45,15 @@ pub(super) struct Index {
     limit: usize,
     /// Buckets that [`Index::new`] was asked for.
     initial: usize,
-    /// One less than the power of two that the number of buckets is growing to.
+    /// One less than the power of two that the number of buckets is growing to: the bits that choose a bucket, or
+    /// all but the highest of them where that bucket is not there yet.
     mask: u64,
     seed: u64,
 }
 
 impl Index {
     pub(super) fn new(limit: u32, expected: u32, seed: u64) -> Result<Index, TryReserveError> {
-        let buckets = |orders: u32| (orders as usize).div_ceil(LOAD).next_power_of_two();
+        let buckets = |orders: u32| (orders as usize).div_ceil(LOAD).max(1);
         let (most, initial) = (buckets(limit), buckets(expected.min(limit)));
         // Only the last bucket of a chain has free slots, and only full buckets have chains.
         let chained = limit as usize / SLOTS + 2;
@@ -75,17 +76,19 @@ impl Index {
         self.overflow.clear();
         self.overflow.push(Bucket::EMPTY);
         self.free_overflow = NONE;
-        self.mask = 2 * self.initial as u64 - 1;
+        self.mask = (self.initial as u64 + 1).next_power_of_two() - 1;
     }
 
-    /// Folded 128-bit multiplication: every bit of the reference reaches every bit used.
+    /// A bijection of 64 bits after which every bit of the run depends on all of its bits, and the tag. One
+    /// multiplication is not enough: it leaves references that grow by a large step in clusters.
     #[inline]
     pub(super) fn hash(&self, reference: u64) -> Hash {
-        let run = (reference >> RUN_BITS) ^ self.seed;
-        let product = u128::from(run) * 0x9e37_79b9_7f4a_7c15;
-        let folded = (product >> 64) as u64 ^ product as u64;
+        let mut run = (reference >> RUN_BITS) ^ self.seed;
+        run = (run ^ run >> 32).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        run = (run ^ run >> 29).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        run ^= run >> 32;
         let within = (reference as u8) << (8 - RUN_BITS);
-        Hash { bucket: folded, tag: ((folded >> 56) as u8 >> RUN_BITS | within).max(1) }
+        Hash { bucket: run, tag: ((run >> 56) as u8 >> RUN_BITS | within).max(1) }
     }
 
     #[inline]
@@ -289,4 +292,77 @@ impl Index {
 #[inline]
 fn slot_of(bucket: &Bucket, hash: Hash, reference: u64, orders: &Slab<OrderNode>) -> Option<usize> {
     bucket.slots(hash.tag).find(|&slot| orders[bucket.order(slot)].reference == reference)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::slab::Linked;
+    use super::*;
+
+    const ORDERS: u32 = 200_000;
+
+    fn filled(expected: u32, seed: u64, reference: impl Fn(u64) -> u64) -> (Index, Slab<OrderNode>) {
+        let mut index = Index::new(ORDERS, expected, seed).unwrap();
+        let mut orders = Slab::new(ORDERS, expected).unwrap();
+        for number in 0..u64::from(ORDERS) {
+            let reference = reference(number);
+            let hash = index.hash(reference);
+            let vacancy = index.vacancy(hash, reference, &orders).unwrap();
+            let order = orders.insert(OrderNode { reference, ..OrderNode::BLANK });
+            index.insert(vacancy, order, &orders);
+        }
+        (index, orders)
+    }
+
+    fn longest_chain(index: &Index) -> usize {
+        let length = |bucket: &Bucket| {
+            std::iter::successors(Some(bucket.next()), |&at| Some(index.overflow[at as usize].next()))
+                .take_while(|&at| at != NONE)
+                .count()
+        };
+        index.buckets.iter().map(length).max().unwrap_or(0)
+    }
+
+    /// Whatever pattern references follow, chains stay short and the overflow small, grown or prepared.
+    #[test]
+    fn no_pattern_of_references_piles_up() {
+        type Pattern = (&'static str, fn(u64) -> u64);
+        let patterns: [Pattern; 8] = [
+            ("dense", |n| n),
+            ("every third", |n| 1_000_000_007 + 3 * n),
+            ("every 64th", |n| n * 64),
+            ("high halves", |n| n << 32),
+            ("top bits", |n| n << 46),
+            ("same low bits", |n| n << 40 | 0xab_cdef_0123),
+            ("reversed", u64::reverse_bits),
+            ("scattered", |n| (n + 1).wrapping_mul(0xd134_2543_de82_ef95).rotate_left(29)),
+        ];
+        for (name, pattern) in patterns {
+            for (expected, seed) in [(1, 0), (1, 0x1234_5678_9abc_def0), (ORDERS, 0)] {
+                let (index, orders) = filled(expected, seed, pattern);
+                let overflow = index.overflow.len() as f64 / index.buckets.len() as f64;
+                assert!(overflow < 0.25, "{name}: {overflow} overflow buckets for each bucket");
+                assert!(longest_chain(&index) <= 4, "{name}: a chain of {}", longest_chain(&index));
+                assert_eq!(index.buckets.len(), (ORDERS as usize).div_ceil(LOAD), "{name}");
+                for number in 0..u64::from(ORDERS) {
+                    let reference = pattern(number);
+                    assert!(index.find(index.hash(reference), reference, &orders).is_some(), "{name}");
+                }
+            }
+        }
+    }
+
+    /// One insertion splits one bucket at most: growth has no pauses.
+    #[test]
+    fn growth_goes_by_single_buckets() {
+        let mut index = Index::new(ORDERS, 1, 0).unwrap();
+        let mut orders = Slab::new(ORDERS, 1).unwrap();
+        for reference in 0..u64::from(ORDERS) {
+            let before = index.buckets.len();
+            let vacancy = index.vacancy(index.hash(reference), reference, &orders).unwrap();
+            let order = orders.insert(OrderNode { reference, ..OrderNode::BLANK });
+            index.insert(vacancy, order, &orders);
+            assert!(index.buckets.len() - before <= 1);
+        }
+    }
 }

@@ -260,3 +260,88 @@ impl Ladders {
 fn found(rungs: &[Rung], place: usize, key: u32) -> Result<usize, usize> {
     if rungs.get(place).is_some_and(|rung| rung.key() == key) { Ok(place) } else { Err(place) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(ladders: &Ladders, ladder: &Ladder, model: &BTreeMap<u32, u32>) {
+        assert_eq!(ladder.len(), model.len());
+        for (place, (&key, &level)) in model.iter().enumerate() {
+            let rung = ladders.at(ladder, place);
+            assert_eq!((rung.key(), rung.level()), (key, level));
+            assert_eq!(ladders.find(ladder, key), Ok(place));
+        }
+        let best = model.last_key_value().map_or((0, NONE), |(&key, &level)| (key, level));
+        assert_eq!((ladder.best().key(), ladder.best().level()), best);
+    }
+
+    fn toggle(ladders: &mut Ladders, ladder: &mut Ladder, model: &mut BTreeMap<u32, u32>, key: u32) {
+        match ladders.find(ladder, key) {
+            Ok(place) => {
+                assert!(model.remove(&key).is_some());
+                ladders.remove(ladder, place);
+            }
+            Err(place) => {
+                assert_eq!(place, model.range(..key).count());
+                model.insert(key, !key);
+                assert!(ladders.insert(ladder, place, Rung::new(key, !key)).is_ok());
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn two_sides_in_one_arena_stay_sorted(
+            keys in prop::collection::vec((any::<bool>(), 0..90_u32), 0..600),
+        ) {
+            let mut ladders = Ladders::new(10_000, 10).unwrap();
+            let mut sides = [(Ladder::EMPTY, BTreeMap::new()), (Ladder::EMPTY, BTreeMap::new())];
+            for (side, key) in keys {
+                let (ladder, model) = &mut sides[usize::from(side)];
+                toggle(&mut ladders, ladder, model, key);
+            }
+            for (ladder, model) in &sides {
+                check(&ladders, ladder, model);
+            }
+        }
+    }
+
+    /// Sides that grow and shrink for ever take no more room than the largest of them took once.
+    #[test]
+    fn freed_blocks_are_used_again() {
+        let mut ladders = Ladders::new(4_096, 10).unwrap();
+        for round in 0..100 {
+            let (mut ladder, mut model) = (Ladder::EMPTY, BTreeMap::new());
+            for key in 0..900 {
+                toggle(&mut ladders, &mut ladder, &mut model, key * 7 % 900 + round);
+            }
+            check(&ladders, &ladder, &model);
+            for key in (0..900).rev() {
+                toggle(&mut ladders, &mut ladder, &mut model, key * 11 % 900 + round);
+            }
+            check(&ladders, &ladder, &model);
+            assert_eq!(ladder.class, 0);
+        }
+    }
+
+    #[test]
+    fn an_exhausted_arena_refuses_and_keeps_what_there_is() {
+        let mut ladders = Ladders::new(64, 0).unwrap();
+        let (mut ladder, mut model) = (Ladder::EMPTY, BTreeMap::new());
+        let refused = (0..100).find(|&key| {
+            let place = ladder.len();
+            let refused = ladders.insert(&mut ladder, place, Rung::new(key, !key)).is_err();
+            if !refused {
+                model.insert(key, !key);
+            }
+            refused
+        });
+        assert!(refused.is_some_and(|key| key > 30));
+        check(&ladders, &ladder, &model);
+    }
+}
