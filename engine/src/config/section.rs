@@ -402,12 +402,12 @@ impl Default for Io {
         Io {
             driver: IoDriver::Auto,
             max_datagram_bytes: 2 << 10,
-            receive_buffers: 1_024,
+            receive_buffers: 256,
             send_slots: 256,
             receive_buffer_bytes: 8 << 20,
             send_buffer_bytes: 4 << 20,
             gso: true,
-            gro: false,
+            gro: true,
         }
     }
 }

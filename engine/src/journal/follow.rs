@@ -73,7 +73,11 @@ fn verify_list<R: ReadStore>(
         |index| {
             let mut content = read_whole(store, index)?;
             if let Some(end) = live_end {
-                content.truncate(offset_of(&content, end));
+                let is_later = matches!(
+                    SegmentHeader::decode(&content),
+                    HeaderRead::Header(header) if header.chain.next() > end
+                );
+                content.truncate(if is_later { 0 } else { offset_of(&content, end) });
             }
             Ok(content)
         },
@@ -368,6 +372,7 @@ mod tests {
     use super::super::tests::{filled, open, seq};
     use super::*;
     use crate::frame::Kind;
+    use crate::mem::cells::CELLS;
     use crate::mem::store::MemoryDisk;
 
     fn frames(follower: &mut Follower<MemoryDisk>) -> Vec<Vec<u8>> {
@@ -489,5 +494,50 @@ mod tests {
         disk.lose_mark();
         assert_eq!(verify(&disk).unwrap().promised_epoch, None);
         assert_eq!(open(&disk).unwrap().recovered.promised_epoch, 0);
+    }
+
+    /// A disk on which something happens just after its mark was read.
+    struct MeanwhileDisk<F>(MemoryDisk, std::cell::RefCell<Option<F>>);
+
+    impl<F: FnOnce()> ReadStore for MeanwhileDisk<F> {
+        fn list(&self) -> Result<Vec<SegmentInfo>, StoreError> {
+            self.0.list()
+        }
+
+        fn read_at(&self, index: u64, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
+            self.0.read_at(index, offset, into)
+        }
+
+        fn mark(&self) -> Result<Option<[u64; CELLS]>, StoreError> {
+            let mark = self.0.mark();
+            if let Some(meanwhile) = self.1.take() {
+                meanwhile();
+            }
+            mark
+        }
+
+        fn writer(&self) -> Option<String> {
+            self.0.writer()
+        }
+
+        fn place(&self, index: u64) -> String {
+            self.0.place(index)
+        }
+    }
+
+    #[test]
+    fn verify_takes_no_segment_amiss_that_was_begun_under_its_look() {
+        let disk = MemoryDisk::default();
+        let (mut opened, mut model) = filled(&disk, &[1000; 3]);
+        let before = opened.journal.chain().clone();
+        let meanwhile = || {
+            for _ in 0..200 {
+                model.append(&mut opened, &[7; 1000]);
+            }
+            opened.journal.publish();
+        };
+        let moving = MeanwhileDisk(disk, Some(meanwhile).into());
+        let report = verify(&moving).unwrap();
+        assert_eq!((report.chain, report.segments), (before, 1));
     }
 }

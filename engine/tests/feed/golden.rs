@@ -143,7 +143,7 @@ fn losses_cost_a_request_each() {
 
 #[test]
 fn a_silent_server_is_followed_by_the_next_with_growing_waits() {
-    let mut feed = Feed::live(&two_lines());
+    let mut feed = Feed::live(&FeedConfig { attempts: 10, ..two_lines() });
     feed.on(A, &data(4, 5));
     feed.on(B, &data(4, 5));
     let (mut servers, mut times) = (Vec::new(), Vec::new());
@@ -205,6 +205,28 @@ fn a_partial_reply_starts_the_next_request_and_the_rest_goes_out_in_parallel() {
         requests.iter().all(|(_, _, count)| *count > 40),
         "full replies are asked for more: {requests:?}"
     );
+}
+
+/// The live flow may fill its part of the stash; what fills the old hole still finds room, in any order.
+#[test]
+fn a_backfill_finds_room_beside_the_live_flow() {
+    let config = FeedConfig { lines: 1, stash_bytes: 65_507, ..two_lines() };
+    let mut feed = Feed::live(&config);
+    for n in 103..203 {
+        feed.on(A, &data_of(session(), n, [vec![n as u8; 1_000]]));
+    }
+    let refused = feed.receiver.stats().stash_refused_messages;
+    assert!(refused > 40, "{refused} messages of the flow found no room");
+    assert_eq!(feed.requests()[0], (0, 3, 100));
+    feed.reply(0, &data(3, 13));
+    let requests = feed.requests();
+    assert_eq!(requests[..9], [13, 23, 33, 43, 53, 63, 73, 83, 93].map(|first| (0, first, 10)));
+    for first in [93, 83, 73, 63, 53, 43, 33, 23] {
+        feed.reply(0, &data(first, first + 10));
+    }
+    assert_eq!(feed.receiver.stats().stash_refused_messages, refused);
+    feed.reply(0, &data(13, 23));
+    assert_eq!(feed.receiver.expected(), seq(103 + 100 - refused));
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn a_forged_number_far_ahead_neither_jumps_nor_floods() {
 /// Within the bound a jump is believed, but costs one request at a time, and nothing is given up for it.
 #[test]
 fn a_forged_number_near_ahead_gives_no_real_message_up() {
-    let config = FeedConfig { on_unfillable: Unfillable::Skip, ..two_lines() };
+    let config = FeedConfig { on_unfillable: Unfillable::Skip, attempts: 10, ..two_lines() };
     let mut feed = Feed::live(&config);
     feed.on(A, &data(900_000, 900_001));
     let mut requests = 0;
