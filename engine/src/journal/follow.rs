@@ -529,6 +529,7 @@ mod tests {
     fn verify_takes_no_segment_amiss_that_was_begun_under_its_look() {
         let disk = MemoryDisk::default();
         let (mut opened, mut model) = filled(&disk, &[1000; 3]);
+        opened.preparer.poll(SeqNo::FIRST).unwrap();
         let before = opened.journal.chain().clone();
         let meanwhile = || {
             for _ in 0..200 {
