@@ -93,7 +93,7 @@ impl Writer {
 
     /// Bytes of records the ring holds.
     pub fn capacity_bytes(&self) -> u64 {
-        self.shared.capacity_bytes() as u64
+        self.shared.capacity_bytes()
     }
 
     /// How far the slowest reader or guest is behind, in bytes of records; 0 when there is none.
