@@ -11,9 +11,7 @@ use seqcast_engine::frame;
 use seqcast_engine::io::store::{FileReadStore, FileStore};
 use seqcast_engine::journal::{Journal, JournalConfig, Opened, verify};
 use seqcast_engine::mem::store::MemoryDisk;
-use seqcast_engine::sequencer::{
-    Admit, CommitGate, Durability, Member, Members, NodeId, Sequencer, SourceId,
-};
+use seqcast_engine::sequencer::{Admit, Sequencer, SourceId};
 use seqcast_wire::{SeqNo, Session};
 
 const SEGMENT_BYTES: usize = 64 << 20;
@@ -29,10 +27,7 @@ fn config() -> JournalConfig {
 }
 
 fn sequencer() -> Sequencer {
-    let me = Member { node: NodeId(0), incarnation: 1 };
-    let set = Members::of(&[me]).expect("one member");
-    let gate = CommitGate::new(me, 1, set, 1, Durability::Memory, SeqNo::FIRST, SeqNo::FIRST);
-    let mut sequencer = Sequencer::new(frame::Chain::new(), gate).expect("a new session");
+    let mut sequencer = Sequencer::new(frame::Chain::new(), 1, SeqNo::FIRST).expect("a new session");
     sequencer.open_source(SourceId(0), session()).expect("a new source");
     sequencer
 }

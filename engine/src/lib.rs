@@ -1,7 +1,7 @@
 //! Seqcast's engine: sequenced feeds from publishers through a sequencer to order books.
 //!
 //! The folder tree is the architecture. **Core** modules ([`feed`], [`downstream`], [`rewind`], [`session`],
-//! [`journal`], [`sequencer`], [`book`]) are state machines without I/O, clocks, threads or locks, and do not know
+//! [`journal`], [`sequencer`], [`replica`], [`book`]) are state machines without I/O, clocks, threads or locks, and do not know
 //! one another. [`io`] moves datagrams and bytes and knows no sequence numbers. [`agents`] join the two, once per
 //! duty cycle; [`runtime`] runs agents on pinned threads. [`manual`] explains the whole.
 
@@ -17,6 +17,7 @@ pub mod book;
 pub mod downstream;
 pub mod feed;
 pub mod journal;
+pub mod replica;
 pub mod rewind;
 pub mod sequencer;
 pub mod session;

@@ -55,6 +55,7 @@ const RULES: &[Rule] = &[
     Rule { module: "session",    ours: CORE,                       kind: Pure,    crates: PLAIN },
     Rule { module: "journal",    ours: CORE,                       kind: Pure,    crates: &["arc_swap", "crc32c", "crossbeam", "thiserror", "zerocopy"] },
     Rule { module: "sequencer",  ours: CORE,                       kind: Pure,    crates: PLAIN },
+    Rule { module: "replica",    ours: CORE,                       kind: Pure,    crates: PLAIN },
     Rule { module: "book",       ours: CORE,                       kind: Pure,    crates: PLAIN },
     // Edge
     Rule { module: "io",         ours: &["wire::net", "wire::Error", "mem", "limits", "time"],

@@ -15,9 +15,7 @@ use seqcast_engine::journal::{
     AppendError, Follower, Journal, JournalConfig, JournalError, MIN_SEGMENT_BYTES, Opened, verify,
 };
 use seqcast_engine::mem::store::{Store, StoreError};
-use seqcast_engine::sequencer::{
-    Admit, CommitGate, Durability, Member, Members, NodeId, Sequencer, SourceId,
-};
+use seqcast_engine::sequencer::{Admit, Sequencer, SourceId};
 use seqcast_wire::{SeqNo, Session};
 
 const DIR: &str = "SEQCAST_TEST_JOURNAL";
@@ -47,10 +45,7 @@ struct Primary {
 
 impl Primary {
     fn new(chain: Chain, published: SeqNo) -> Primary {
-        let me = Member { node: NodeId(1), incarnation: 1 };
-        let set = Members::of(&[me]).unwrap();
-        let gate = CommitGate::new(me, 1, set, 1, Durability::Memory, chain.next(), published);
-        let mut sequencer = Sequencer::new(chain, gate).unwrap();
+        let mut sequencer = Sequencer::new(chain, 1, published).unwrap();
         let next = sequencer.open_source(SOURCE, session("PUB")).unwrap();
         Primary { sequencer, next }
     }

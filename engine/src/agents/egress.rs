@@ -62,9 +62,12 @@ pub struct EgressPlan {
     pub published: Watermark,
     /// The published watermark that survives the process.
     pub mark: Published,
+    /// What the rewind server answered; see [`Rewind::open`](super::rewind::Rewind::open).
+    pub answered: Watermark,
     /// Raised when the end of the session is in the journal.
     pub ended: Flag,
-    /// Raised here when the end of the session was published for as long as it lingers: nobody has anything left to do.
+    /// Raised here when the end of the session was published for as long as it lingers, and nobody has asked for what
+    /// was lost for as long: nobody has anything left to do.
     pub over: Flag,
 }
 
@@ -76,6 +79,8 @@ pub struct Egress<D> {
     source: Committed,
     published: Watermark,
     mark: Published,
+    answered: Watermark,
+    answered_before: SeqNo,
     ended: Flag,
     over: Flag,
     trace: Option<Trace>,
@@ -97,6 +102,8 @@ impl<D: Driver> Egress<D> {
             source,
             published: plan.published,
             mark: plan.mark,
+            answered_before: plan.answered.load(),
+            answered: plan.answered,
             ended: plan.ended,
             over: plan.over,
             trace: None,
@@ -156,6 +163,11 @@ impl<D: Driver + Send> Agent for Egress<D> {
         let work = self.send(now)?;
         if self.ended.is_raised() && self.sender.next() == self.source.watermark.load() {
             self.sender.end(now);
+        }
+        let answered = self.answered.load();
+        if answered > self.answered_before {
+            self.answered_before = answered;
+            self.sender.linger_on(now);
         }
         if self.meter.is_due(now) {
             self.report();

@@ -15,9 +15,10 @@ use super::trace::{Stage, Trace};
 use crate::feed::{FeedState, Item};
 use crate::frame;
 use crate::io::Driver;
+use crate::replica::CommitGate;
 use crate::ring::broadcast::Writer;
 use crate::runtime::{Agent, AgentError};
-use crate::sequencer::{Admit, Refusal, Sequencer, SourceEnd, SourceId};
+use crate::sequencer::{Admit, Sequencer, SourceEnd, SourceId};
 use crate::stat::Latency;
 use crate::sync::{Flag, Watermark};
 use crate::time::Nanos;
@@ -48,8 +49,10 @@ pub struct SourcePlan {
 pub struct IngressPlan {
     /// The sources, in the order of the configuration.
     pub sources: Vec<SourcePlan>,
-    /// The order to go on with, its commit gate inside.
+    /// The order to go on with.
     pub sequencer: Sequencer,
+    /// Decides what of it is committed.
+    pub gate: CommitGate,
     /// Where ordered messages go.
     pub ring: Writer,
     /// Shared with the other agents.
@@ -84,6 +87,7 @@ pub struct Ingress<D> {
 /// Where the sources become one.
 struct Order {
     sequencer: Sequencer,
+    gate: CommitGate,
     ring: Writer,
     wall: fn() -> u64,
     wall_ns: u64,
@@ -109,12 +113,12 @@ impl<D: Driver> Ingress<D> {
     /// # Errors
     /// What the driver refused, or a setting that cannot work.
     pub fn open(driver: D, plan: IngressPlan, meters: Vec<Meter>) -> Result<Ingress<D>, AgentError> {
-        let IngressPlan { sources: plans, sequencer, ring, watermarks, over, wall } = plan;
+        let IngressPlan { sources: plans, sequencer, gate, ring, watermarks, over, wall } = plan;
         assert_eq!(meters.len(), plans.len() + 1, "one meter for the sequencer, one a source");
         let feeds: Vec<_> = plans.iter().map(|plan| plan.feed.clone()).collect();
         let acknowledgers = plans.iter().map(|plan| plan.acknowledge_to.map(Acknowledger::new)).collect();
         let sources = vec![Source::default(); plans.len()];
-        let order = Order { sequencer, ring, wall, wall_ns: wall(), sources, refusals: 0, trace: None };
+        let order = Order { sequencer, gate, ring, wall, wall_ns: wall(), sources, refusals: 0, trace: None };
         let intake = Intake::open(driver, &feeds)?;
         let recoveries = plans.iter().map(|_| Latency::new()).collect();
         Ok(Ingress {
@@ -143,7 +147,7 @@ impl<D: Driver> Ingress<D> {
 
     /// Tells the gate how far the journal is, and everybody what that commits.
     fn commit(&mut self) {
-        let gate = self.order.sequencer.gate_mut();
+        let gate = &mut self.order.gate;
         gate.on_appended(self.watermarks.appended.load());
         gate.on_durable(self.watermarks.durable.load());
         gate.on_published(self.watermarks.published.load());
@@ -151,9 +155,9 @@ impl<D: Driver> Ingress<D> {
     }
 
     fn acknowledge(&mut self, now: Nanos) {
-        let committed = self.order.sequencer.gate().committed();
+        let committed = self.order.gate.committed();
         let chain = self.order.sequencer.chain();
-        let (next, epoch) = (chain.next(), self.order.sequencer.gate().epoch());
+        let (next, epoch) = (chain.next(), self.order.gate.epoch());
         for (feed, acknowledger) in self.acknowledgers.iter_mut().enumerate() {
             let (Some(acknowledger), Some(session)) = (acknowledger, self.order.sources[feed].session) else {
                 continue;
@@ -177,7 +181,8 @@ impl<D: Driver> Ingress<D> {
         {
             return;
         }
-        if let Ok(mut claim) = order.ring.try_claim(frame::HEADER_BYTES)
+        if order.gate.admitting().is_ok()
+            && let Ok(mut claim) = order.ring.try_claim(frame::HEADER_BYTES)
             && order.sequencer.end_session(order.wall_ns, &mut claim).is_ok()
         {
             claim.commit();
@@ -185,14 +190,14 @@ impl<D: Driver> Ingress<D> {
     }
 
     fn report(&mut self) {
-        let watermarks = self.order.sequencer.gate().watermarks();
+        let watermarks = self.order.gate.watermarks();
         let meter = &mut self.meters[0];
         meter.set("numbered", watermarks.numbered.value());
         meter.set("appended", watermarks.appended.value());
         meter.set("durable", watermarks.durable.value());
         meter.set("committed", watermarks.committed.value());
         meter.set("published", watermarks.published.value());
-        meter.set("epoch", self.order.sequencer.gate().epoch());
+        meter.set("epoch", self.order.gate.epoch());
         meter.set("backpressure_total", self.order.refusals);
         meter.set("stranger_datagrams_total", self.intake.strangers());
         meter.set("held_back_cycles_total", self.intake.held_back());
@@ -211,6 +216,10 @@ impl Order {
     fn on_message(&mut self, feed: usize, source_seq: SeqNo, message: &[u8]) -> bool {
         let source = &mut self.sources[feed];
         let Some(session) = source.session else { return false };
+        if self.gate.admitting().is_err() {
+            self.refusals += 1;
+            return false;
+        }
         let id = SourceId(feed as u16);
         match self.sequencer.admit(self.wall_ns, id, session, source_seq, message.len()) {
             Admit::Frame(header) => {
@@ -221,6 +230,7 @@ impl Order {
                 let seq = self.sequencer.chain().next();
                 self.sequencer.seal(header, message, &mut claim);
                 claim.commit();
+                self.gate.on_numbered(self.sequencer.chain().next());
                 if let Some(trace) = &self.trace {
                     trace.feed.carry_over(&trace.sources[feed], source_seq, seq);
                     trace.feed.mark(Stage::Admitted, seq);
@@ -234,10 +244,6 @@ impl Order {
             // The feed delivers in order from the number that was due: what is missing here was lost for good.
             Admit::Gap { .. } => {
                 source.halted = true;
-                false
-            }
-            Admit::Refused(Refusal::Closed(_)) => {
-                self.refusals += 1;
                 false
             }
             Admit::Refused(_) => {

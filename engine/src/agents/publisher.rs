@@ -258,6 +258,9 @@ impl<D: Driver, S: Script> Publisher<D, S> {
             }
             sent += 1;
         }
+        if sent > 0 {
+            self.sender.linger_on(now);
+        }
         let end = match self.plan.window_messages {
             Some(window) => self.received.saturating_add(window),
             None => SeqNo::MAX,

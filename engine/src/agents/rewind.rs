@@ -2,6 +2,8 @@
 
 use std::net::SocketAddrV4;
 
+use seqcast_wire::SeqNo;
+
 use super::meter::Meter;
 use crate::frame::Kind;
 use crate::io::{Bind, Destination, Driver, EndpointId, EndpointSpec};
@@ -23,13 +25,14 @@ pub struct Rewind<D> {
     server: Server,
     journal: JournalReader,
     committed: Watermark,
+    answered: Watermark,
     over: Flag,
     damaged: u64,
     meter: Meter,
 }
 
 impl<D: Driver> Rewind<D> {
-    /// Opens its endpoint at `bind`; finishes when `over` is raised.
+    /// Opens its endpoint at `bind`; moves `answered` with every message sent again; finishes when `over` is raised.
     ///
     /// # Errors
     /// What the driver refused, or a setting that cannot work.
@@ -38,7 +41,7 @@ impl<D: Driver> Rewind<D> {
         bind: SocketAddrV4,
         config: ServerConfig,
         journal: JournalReader,
-        committed: Watermark,
+        (committed, answered): (Watermark, Watermark),
         over: Flag,
         meter: Meter,
     ) -> Result<Rewind<D>, AgentError> {
@@ -48,7 +51,7 @@ impl<D: Driver> Rewind<D> {
             send_buffer_bytes: 4 << 20,
         })?;
         let server = Server::new(config).map_err(AgentError::failed)?;
-        Ok(Rewind { driver, endpoint, server, journal, committed, over, damaged: 0, meter })
+        Ok(Rewind { driver, endpoint, server, journal, committed, answered, over, damaged: 0, meter })
     }
 
     /// Where it takes requests, its port filled in.
@@ -112,6 +115,7 @@ impl<D: Driver + Send> Agent for Rewind<D> {
             server.on_request(now, request.from, request.bytes, available.clone());
         })?;
         work += self.reply();
+        self.answered.advance(SeqNo::FIRST.saturating_add(self.server.stats().messages));
         self.driver.flush(now)?;
         if self.meter.is_due(now) {
             self.report();

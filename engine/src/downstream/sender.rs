@@ -259,6 +259,13 @@ impl Sender {
         }
     }
 
+    /// Somebody still asks for what was lost: once the session was ended, its linger time begins anew.
+    pub fn linger_on(&mut self, now: Nanos) {
+        if let Ending::Since(first) = &mut self.ending {
+            *first = now;
+        }
+    }
+
     /// Whether the session was ended and its linger time is over: nothing is sent any more.
     pub fn finished(&self, now: Nanos) -> bool {
         matches!(self.ending, Ending::Since(first) if now.since(first) >= self.linger)

@@ -20,7 +20,7 @@
 //! 3. **[`Sequencer::admit`](crate::sequencer::Sequencer::admit)** says what becomes of it: a frame, a duplicate, or
 //!    refused. For a frame a slot of the [broadcast ring](crate::ring::broadcast) is claimed and the message copied into
 //!    it, sealed with its number, epoch, event time, source and check sums: that is the one copy of this step. A full
-//!    ring or a closed [gate](crate::sequencer::CommitGate) refuses; the source's receiver keeps the message and offers
+//!    ring or a closed [gate](crate::replica::CommitGate) refuses; the source's receiver keeps the message and offers
 //!    it again, so back-pressure ends at the publisher, not in a loss.
 //! 4. **The journal's agent** copies the frame from the ring to a prepared segment, which is mapped memory: no system
 //!    call. That moves the watermark *appended*; a cold thread syncs and moves *durable*.

@@ -3,7 +3,7 @@
 //! # What is there today
 //!
 //! One sequencer, alone in its in-sync set, with a journal. The rules below are those of a set of any size, and the
-//! [commit gate](crate::sequencer::CommitGate) keeps them for any size; what is **not** there yet is what a second node
+//! [commit gate](crate::replica::CommitGate) keeps them for any size; what is **not** there yet is what a second node
 //! needs: the replication stream, the standby that follows it, the coordinator that stores who is primary, and the
 //! takeover. A sequencer that dies is started again, on the same machine or with its journal's directory at hand, and
 //! goes on where it was.

@@ -1,14 +1,8 @@
 //! The sequencer: gives every message of every source its one place in the total order.
 //!
 //! No I/O: the primary's agent asks [`Sequencer::admit`] about a message, claims a slot in its ring if the answer is a
-//! frame, and lets [`Sequencer::seal`] write the frame there, which is the one copy. What may be published is the
-//! [`CommitGate`]'s to say.
-
-mod gate;
-
-pub use gate::{
-    Ack, ChangeError, Closed, CommitGate, Durability, Member, Members, NodeId, Standing, Watermarks,
-};
+//! frame, and lets [`Sequencer::seal`] write the frame there, which is the one copy. Whether anything may be admitted at
+//! the moment, and what may be published, is the commit gate's to say, which stands beside it.
 
 use seqcast_wire::{SeqNo, Session};
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
@@ -45,9 +39,6 @@ pub enum Refusal {
     /// The number range is used up: end the session.
     #[error("the number range of the session is used up; end it and start a new one")]
     Exhausted,
-    /// The commit gate is closed.
-    #[error(transparent)]
-    Closed(#[from] Closed),
     /// There is no such source.
     #[error("source {0}: there are {MAX_SOURCES} at most")]
     UnknownSource(u16),
@@ -118,28 +109,27 @@ struct SourceSession {
 /// The order of a session, on its primary.
 pub struct Sequencer {
     chain: Chain,
-    gate: CommitGate,
+    epoch: u64,
     sources: [Option<SourceSession>; MAX_SOURCES],
 }
 
 impl Sequencer {
-    /// Goes on numbering where `chain` stands.
+    /// Goes on numbering where `chain` stands, in `epoch`; everything below `published` was published.
     ///
     /// # Errors
     /// See [`StartError`].
-    pub fn new(chain: Chain, gate: CommitGate) -> Result<Sequencer, StartError> {
-        let published = gate.watermarks().published;
+    pub fn new(chain: Chain, epoch: u64, published: SeqNo) -> Result<Sequencer, StartError> {
         if published > chain.next() {
             return Err(StartError::Lost { published, next: chain.next() });
         }
-        if chain.epoch() > gate.epoch() {
-            return Err(StartError::Epoch { journal: chain.epoch(), primary: gate.epoch() });
+        if chain.epoch() > epoch {
+            return Err(StartError::Epoch { journal: chain.epoch(), primary: epoch });
         }
         let sources = chain.sources().map(|source| {
             (source.session != Session::BLANK)
                 .then_some(SourceSession { session: source.session, ended: false })
         });
-        Ok(Sequencer { chain, gate, sources })
+        Ok(Sequencer { chain, epoch, sources })
     }
 
     /// Where the order stands.
@@ -147,14 +137,10 @@ impl Sequencer {
         &self.chain
     }
 
-    /// The commit gate.
-    pub fn gate(&self) -> &CommitGate {
-        &self.gate
-    }
-
-    /// The commit gate, to tell it what came in.
-    pub fn gate_mut(&mut self) -> &mut CommitGate {
-        &mut self.gate
+    /// The epoch in which it numbers.
+    #[inline]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Lets `source` send in `session` from now on, and gives its number that is due: ask the publisher for everything
@@ -234,13 +220,12 @@ impl Sequencer {
         frame::seal(slot, header, payload);
         let sealed = Frame::view(slot).expect("sealed just now");
         self.chain.follow(&sealed).expect("the header was admitted last");
-        self.gate.on_numbered(self.chain.next());
     }
 
     /// Ends the session: writes its last frame into `slot`. Nothing is admitted from then on.
     ///
     /// # Errors
-    /// When it has ended already, or the gate is closed.
+    /// When it has ended already.
     ///
     /// # Panics
     /// When `slot` is not [`frame::HEADER_BYTES`] long.
@@ -262,7 +247,6 @@ impl Sequencer {
         if self.chain.ended() {
             return Err(Refusal::Ended);
         }
-        self.gate.admitting()?;
         if self.chain.next() == SeqNo::MAX {
             return Err(Refusal::Exhausted);
         }
@@ -274,7 +258,7 @@ impl Sequencer {
             len: U32::ZERO,
             crc: U32::ZERO,
             seq: U64::new(self.chain.next().value()),
-            epoch: U64::new(self.gate.epoch()),
+            epoch: U64::new(self.epoch),
             stamp_ns: U64::new(wall_ns.max(self.chain.stamp_ns().saturating_add(1))),
             source_seq: U64::ZERO,
             previous_crc: U32::new(self.chain.crc()),
@@ -310,7 +294,6 @@ mod tests {
 
     use super::*;
 
-    const ME: Member = Member { node: NodeId(0), incarnation: 1 };
     const A: SourceId = SourceId(0);
 
     fn session(name: &str) -> Session {
@@ -321,14 +304,8 @@ mod tests {
         SeqNo::new(value).unwrap()
     }
 
-    fn gate(epoch: u64, next: SeqNo, published: SeqNo) -> CommitGate {
-        let set = Members::of(&[ME]).unwrap();
-        CommitGate::new(ME, epoch, set, 1, Durability::Memory, next, published)
-    }
-
     fn sequencer(chain: Chain) -> Sequencer {
-        let next = chain.next();
-        Sequencer::new(chain, gate(5, next, SeqNo::FIRST)).unwrap()
+        Sequencer::new(chain, 5, SeqNo::FIRST).unwrap()
     }
 
     /// Admits and seals, as the agent does; gives the frame.
@@ -365,8 +342,6 @@ mod tests {
         assert_eq!((header.source.get(), header.source_seq.get(), header.source_session), (3, 2, s));
         assert_eq!(header.previous_crc, first.header().crc);
         assert_eq!(sequencer.chain().next(), seq(3));
-        let marks = sequencer.gate().watermarks();
-        assert_eq!((marks.numbered, marks.committed), (seq(3), seq(1)));
     }
 
     #[test]
@@ -459,27 +434,13 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_gate_admits_nothing() {
-        let mut sequencer = sequencer(Chain::new());
-        let s = session("PUB1");
-        sequencer.open_source(A, s).unwrap();
-        sequencer.gate_mut().on_swap_failed();
-        let refused = |closed| Err(Admit::Refused(Refusal::Closed(closed)));
-        assert_eq!(take(&mut sequencer, 0, A, s, 1, b""), refused(Closed::Unresolved));
-        sequencer.gate_mut().step_down();
-        assert_eq!(take(&mut sequencer, 0, A, s, 1, b""), refused(Closed::NotPrimary));
-        assert!(sequencer.end_session(0, &mut [0; frame::HEADER_BYTES]).is_err());
-    }
-
-    #[test]
     fn never_numbers_over_what_was_published_or_taken_over() {
-        let lost = Sequencer::new(Chain::new(), gate(5, SeqNo::FIRST, seq(10))).err().unwrap();
+        let lost = Sequencer::new(Chain::new(), 5, seq(10)).err().unwrap();
         assert_eq!(lost, StartError::Lost { published: seq(10), next: seq(1) });
         assert!(lost.to_string().contains("standby"), "{lost}");
         let mut chain = Chain::new();
         chain.extend(6, 0, b"of a later epoch");
-        let next = chain.next();
-        let deposed = Sequencer::new(chain, gate(5, next, SeqNo::FIRST)).err().unwrap();
+        let deposed = Sequencer::new(chain, 5, SeqNo::FIRST).err().unwrap();
         assert_eq!(deposed, StartError::Epoch { journal: 6, primary: 5 });
     }
 

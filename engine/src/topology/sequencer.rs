@@ -17,9 +17,10 @@ use crate::downstream::Sender;
 use crate::io::Driver;
 use crate::io::store::FileStore;
 use crate::journal::{self, Journal, JournalConfig, JournalReader, Opened, Published, Recovered};
+use crate::replica::{self, CommitGate, Member, Members, NodeId};
 use crate::ring::broadcast::Reader;
 use crate::runtime::{AgentError, wall_ns};
-use crate::sequencer::{self, CommitGate, Member, Members, NodeId, Sequencer, SourceId};
+use crate::sequencer::{Sequencer, SourceId};
 use crate::stat::Counters;
 use crate::sync::{Flag, Watermark};
 
@@ -79,6 +80,7 @@ pub fn sequencer_on<D: Driver + Send + 'static>(
         watermarks,
         reader,
         recovered,
+        answered: Watermark::new(),
         ended,
         over,
     };
@@ -111,6 +113,8 @@ struct Assembly<'a> {
     watermarks: Watermarks,
     reader: JournalReader,
     recovered: Recovered,
+    /// Moves with every message that the rewind server sent again.
+    answered: Watermark,
     /// Raised when the end of the session is in the journal.
     ended: Flag,
     /// Raised when it was published for long enough.
@@ -130,7 +134,8 @@ impl Assembly<'_> {
         trace: Option<SequencerTrace>,
     ) -> Result<Reader, AgentError> {
         let Assembly { config, section, recovered, .. } = self;
-        let mut sequencer = Sequencer::new(recovered.chain.clone(), gate(section, recovered, epoch)?)
+        let gate = gate(section, recovered, epoch)?;
+        let mut sequencer = Sequencer::new(recovered.chain.clone(), epoch, recovered.published)
             .map_err(AgentError::failed)?;
         for (at, source) in section.sources.iter().enumerate() {
             let state = recovered.chain.sources()[at];
@@ -148,7 +153,7 @@ impl Assembly<'_> {
         let meters = std::iter::once(self.meter("sequencer")).chain(of_sources).collect();
         let (ring, readers) = plan::ring(self.config, &mut self.node, 1)?;
         let (watermarks, over) = (self.watermarks.clone(), self.over.clone());
-        let plan = IngressPlan { sources, sequencer, ring, watermarks, over, wall: wall_ns };
+        let plan = IngressPlan { sources, sequencer, gate, ring, watermarks, over, wall: wall_ns };
         let mut ingress = Ingress::open(driver, plan, meters)?;
         if self.section.end_with_sources {
             ingress = ingress.ending_with_sources();
@@ -182,6 +187,7 @@ impl Assembly<'_> {
             committed: self.watermarks.committed.clone(),
             published: self.watermarks.published.clone(),
             mark,
+            answered: self.answered.clone(),
             ended: self.ended.clone(),
             over: self.over.clone(),
         };
@@ -198,11 +204,10 @@ impl Assembly<'_> {
         let Some(section) = &self.config.rewind else { return Ok(()) };
         let server = plan::rewind_server(self.config, self.feed.session, &section.allow, &section.limits);
         let driver = plan::driver(self.config, &mut self.node)?;
-        let (committed, over) = (self.watermarks.committed.clone(), self.over.clone());
-        let reader = self.reader.clone();
-        let meter = self.meter("rewind");
+        let watermarks = (self.watermarks.committed.clone(), self.answered.clone());
+        let (reader, over, meter) = (self.reader.clone(), self.over.clone(), self.meter("rewind"));
         self.node
-            .add_hot("lines", Rewind::open(driver, section.bind, server, reader, committed, over, meter)?);
+            .add_hot("lines", Rewind::open(driver, section.bind, server, reader, watermarks, over, meter)?);
         Ok(())
     }
 
@@ -265,8 +270,8 @@ fn gate(section: &config::Sequencer, recovered: &Recovered, epoch: u64) -> Resul
     let me = Member { node: ME, incarnation: recovered.incarnation };
     let alone = Members::of(&[me]).ok_or_else(|| AgentError::failed("an in-sync set of one"))?;
     let durability = match section.durability {
-        Durability::Memory => sequencer::Durability::Memory,
-        Durability::Disk => sequencer::Durability::Disk,
+        Durability::Memory => replica::Durability::Memory,
+        Durability::Disk => replica::Durability::Disk,
     };
     let next = recovered.chain.next();
     Ok(CommitGate::new(me, epoch, alone, section.min_in_sync, durability, next, recovered.published))

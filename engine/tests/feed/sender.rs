@@ -121,6 +121,20 @@ fn the_end_comes_after_the_last_message_and_lingers() {
 }
 
 #[test]
+fn the_end_lingers_on_while_somebody_asks_for_what_was_lost() {
+    let config = SenderConfig { linger: Nanos::from_millis(100), ..SenderConfig::default() };
+    let mut sender = sender(&config);
+    let mut queue = Queue::of(1, Vec::new());
+    let at = |millis| T0 + Nanos::from_millis(millis);
+    sender.linger_on(T0);
+    sender.end(T0);
+    next_datagram(&mut sender, T0, &mut queue).unwrap();
+    sender.linger_on(at(90));
+    assert!(!sender.finished(at(189)) && sender.finished(at(190)));
+    assert!(next_datagram(&mut sender, at(180), &mut queue).is_some(), "the end is still told");
+}
+
+#[test]
 fn messages_wait_for_the_pace_and_heartbeats_do_not() {
     let pacing = Pacing { bytes_per_s: 1_000_000, burst: Nanos::from_millis(2) };
     let config = SenderConfig { pacing: Some(pacing), ..SenderConfig::default() };

@@ -1,0 +1,11 @@
+//! The sequencer's state on several nodes: who is primary, what is committed, and how standbys get it.
+//!
+//! No I/O. The data plane is primary and backup: a commit waits for every member of the in-sync set ([`CommitGate`]), so
+//! any member can take over without merging histories. The control plane is one small record that changes only by
+//! compare-and-swap at a coordinator.
+
+mod gate;
+mod member;
+
+pub use gate::{Ack, ChangeError, Closed, CommitGate, Durability, Standing, Watermarks};
+pub use member::{Member, Members, NodeId};
