@@ -4,8 +4,12 @@
 //! any member can take over without merging histories. The control plane is one small record that changes only by
 //! compare-and-swap at a coordinator.
 
+mod coordinator;
 mod gate;
 mod member;
+mod position;
 
+pub use coordinator::{Answer, Coordinator, Record, Request, Versioned};
 pub use gate::{Ack, ChangeError, Closed, CommitGate, Durability, Standing, Watermarks};
 pub use member::{Member, Members, NodeId};
+pub use position::Position;
