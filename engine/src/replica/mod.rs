@@ -4,11 +4,15 @@
 //! any member can take over without merging histories. The control plane is one small record that changes only by
 //! compare-and-swap at a coordinator.
 
+mod broken;
+mod control;
 mod coordinator;
 mod gate;
 mod member;
 mod position;
 
+pub use broken::{Broken, Rule};
+pub use control::{Action, Control, ControlConfig, Deposed, History, Notice, Role, Suspect};
 pub use coordinator::{Answer, Coordinator, Record, Request, Versioned};
 pub use gate::{Ack, ChangeError, Closed, CommitGate, Durability, Standing, Watermarks};
 pub use member::{Member, Members, NodeId};
