@@ -20,6 +20,7 @@ pub mod ingress;
 pub mod intake;
 pub mod join;
 pub mod journal;
+pub mod leadership;
 pub mod meter;
 pub mod publisher;
 pub mod rewind;
