@@ -37,7 +37,7 @@ pub struct ControlConfig {
 
 /// What the journal tells at the start and at each takeover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct History {
+pub struct JournalState {
     /// Number that comes next.
     pub next: SeqNo,
     /// Epoch of the last frame; 0 before the first.
@@ -243,7 +243,7 @@ pub struct Control {
     promised: u64,
     /// The highest epoch known to have been won by somebody.
     seen: u64,
-    history: History,
+    history: JournalState,
     known: Option<Versioned>,
     /// A request is at the coordinator.
     asked: bool,
@@ -259,7 +259,7 @@ pub struct Control {
 
 impl Control {
     /// A node that has just opened its journal, which promised `promised` and stands as `history` says.
-    pub fn new(config: ControlConfig, promised: u64, history: History, broken: Broken) -> Control {
+    pub fn new(config: ControlConfig, promised: u64, history: JournalState, broken: Broken) -> Control {
         let mut control = Control {
             config,
             state: State::Joining,
@@ -326,7 +326,7 @@ impl Control {
 
     /// Where the journal stands now. Tell it before any other input of a duty cycle.
     #[inline]
-    pub fn on_history(&mut self, history: History) {
+    pub fn on_history(&mut self, history: JournalState) {
         self.history = history;
         self.seen = self.seen.max(history.epoch);
     }
@@ -515,7 +515,7 @@ impl Control {
         if self.gate.take().is_some() {
             self.act(Action::StepDown);
         }
-        let History { next, published, .. } = self.history;
+        let JournalState { next, published, .. } = self.history;
         // Rule 4: all of the journal counts as possibly committed.
         let gate = CommitGate::new(me, epoch, in_sync, min_in_sync, durability, next, published);
         self.gate = Some(gate.breaking(self.broken));

@@ -12,7 +12,7 @@ mod member;
 mod position;
 
 pub use broken::{Broken, Rule};
-pub use control::{Action, Control, ControlConfig, Deposed, History, Notice, Role, Suspect};
+pub use control::{Action, Control, ControlConfig, Deposed, JournalState, Notice, Role, Suspect};
 pub use coordinator::{Answer, Coordinator, Record, Request, Versioned};
 pub use gate::{Ack, ChangeError, Closed, CommitGate, Durability, Standing, Watermarks};
 pub use member::{Member, Members, NodeId};
