@@ -7,6 +7,7 @@
 //! | [`journal`] | the sequencer's ring | the journal |
 //! | [`egress`] | the committed part of the journal | the feed in total order, on lines |
 //! | [`rewind`] | requests | messages from the journal |
+//! | [`links`] | the other nodes' control connections, operators | their ends; answers |
 //! | [`snapshot`] | the committed part of the journal | order books for late joiners, over SoupBinTCP |
 //! | [`subscriber`] | lines and rewind replies | the feed's items in order, into a ring |
 //! | [`books`] | that ring | order books and an application's events |
@@ -20,9 +21,11 @@ pub mod ingress;
 pub mod intake;
 pub mod join;
 pub mod journal;
+pub mod links;
 pub mod meter;
 pub mod publisher;
 pub mod rewind;
 pub mod snapshot;
+pub mod status;
 pub mod subscriber;
 pub mod trace;
