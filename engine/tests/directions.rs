@@ -59,7 +59,7 @@ const RULES: &[Rule] = &[
     Rule { module: "book",       ours: CORE,                       kind: Pure,    crates: PLAIN },
     // Edge
     Rule { module: "io",         ours: &["wire::net", "wire::Error", "mem", "limits", "time"],
-                                                                   kind: Worldly, crates: &["io_uring", "libc", "memmap2", "pcap_parser", "rand", "rand_chacha", "socket2", "thiserror", "tracing"] },
+                                                                   kind: Worldly, crates: &["io_uring", "libc", "memmap2", "pcap_parser", "rand", "rand_chacha", "rustix", "socket2", "thiserror", "tracing"] },
     Rule { module: "stat",       ours: &["wire", "mem", "limits", "time"],
                                                                    kind: Worldly, crates: &["crossbeam", "hdrhistogram", "thiserror"] },
     Rule { module: "runtime",    ours: &["stat", "limits", "time"], kind: Worldly, crates: &["core_affinity", "quanta", "thiserror"] },
