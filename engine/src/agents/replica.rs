@@ -176,6 +176,40 @@ impl<D: Driver> Replica<D> {
     }
 }
 
+/// What a datagram of another node is heard with.
+struct Ears<'a> {
+    control: &'a mut Control,
+    inbound: &'a mut Inbound,
+    peers: &'a mut Peers,
+    refusals: &'a mut Refusals,
+}
+
+impl Ears<'_> {
+    fn hear(&mut self, now: Nanos, node: NodeId, datagram: &repl::Datagram<'_>, own: &mut Followed<'_>) {
+        match datagram {
+            repl::Datagram::Append(append) => match self.inbound.on_append(now, append, own) {
+                AppendOutcome::Accepted => {
+                    if let Some(peer) = self.peers.of(node) {
+                        peer.detector.on_heard(now);
+                    }
+                }
+                AppendOutcome::Stale => self.refusals.add(node),
+                AppendOutcome::HigherEpoch { epoch } => self.control.on_higher_epoch(now, epoch),
+                AppendOutcome::Diverged | AppendOutcome::Ignored => {}
+            },
+            repl::Datagram::Ack(ack) => {
+                if let Some(peer) = self.peers.of(node) {
+                    peer.detector.on_heard(now);
+                }
+                if let Some(gate) = self.control.gate_mut() {
+                    self.peers.on_ack(now, node, ack, gate);
+                }
+            }
+            repl::Datagram::Refuse(refuse) => self.control.on_refused(now, node, refuse.origin.epoch),
+        }
+    }
+}
+
 impl<D: Driver> Replica<D> {
     /// Carries out what the control decided.
     fn act(&mut self, now: Nanos) -> Result<(), AgentError> {

@@ -21,8 +21,8 @@ pub struct ControlConfig {
     pub me: Member,
     /// Session of the feed.
     pub session: Session,
-    /// Nodes of the cluster; with one there is nobody to take over, and no coordinator.
-    pub nodes: usize,
+    /// Whether a coordinator keeps the record. Without one this node is alone, and leads.
+    pub has_coordinator: bool,
     /// Fewest members that events are admitted with.
     pub min_in_sync: usize,
     /// When a member acknowledges.
@@ -40,10 +40,19 @@ pub struct ControlConfig {
 pub struct JournalState {
     /// Number that comes next.
     pub next: SeqNo,
+    /// Whether the session has ended.
+    pub ended: bool,
     /// Epoch of the last frame; 0 before the first.
     pub epoch: u64,
     /// Everything below was published, or is known to be committed.
     pub published: SeqNo,
+}
+
+impl JournalState {
+    /// How far the journal goes, as the gate counts: the end of the session takes no number, but a place.
+    fn end(&self) -> SeqNo {
+        if self.ended { self.next.next() } else { self.next }
+    }
 }
 
 /// What a node is at the moment.
@@ -338,7 +347,7 @@ impl Control {
     }
 
     fn is_alone(&self) -> bool {
-        self.config.nodes == 1
+        !self.config.has_coordinator
     }
 
     fn act(&mut self, action: Action) {
@@ -485,7 +494,7 @@ impl Control {
                 if candidacy.stage == Stage::Promising && candidacy.record.epoch == epoch =>
             {
                 candidacy.stage = Stage::Swapping { due: now };
-                if self.config.nodes == 1 {
+                if !self.config.has_coordinator {
                     let record = candidacy.record;
                     self.lead(Versioned { revision: 0, record });
                 } else if !self.asked {
@@ -515,9 +524,9 @@ impl Control {
         if self.gate.take().is_some() {
             self.act(Action::StepDown);
         }
-        let JournalState { next, published, .. } = self.history;
+        let (end, published) = (self.history.end(), self.history.published);
         // Rule 4: all of the journal counts as possibly committed.
-        let gate = CommitGate::new(me, epoch, in_sync, min_in_sync, durability, next, published);
+        let gate = CommitGate::new(me, epoch, in_sync, min_in_sync, durability, end, published);
         self.gate = Some(gate.breaking(self.broken));
         self.known = Some(versioned);
         self.seen = self.seen.max(epoch);
@@ -807,3 +816,6 @@ impl Control {
         self.swap_change();
     }
 }
+
+#[cfg(test)]
+mod tests;
