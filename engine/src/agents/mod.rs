@@ -7,6 +7,7 @@
 //! | [`journal`] | the sequencer's ring | the journal |
 //! | [`egress`] | the committed part of the journal | the feed in total order, on lines |
 //! | [`rewind`] | requests | messages from the journal |
+//! | [`steward`] | the replica agent's requests | the coordinator's answers |
 //! | [`snapshot`] | the committed part of the journal | order books for late joiners, over SoupBinTCP |
 //! | [`subscriber`] | lines and rewind replies | the feed's items in order, into a ring |
 //! | [`books`] | that ring | order books and an application's events |
@@ -24,5 +25,6 @@ pub mod meter;
 pub mod publisher;
 pub mod rewind;
 pub mod snapshot;
+pub mod steward;
 pub mod subscriber;
 pub mod trace;
