@@ -8,6 +8,7 @@
 //! | [`egress`] | the committed part of the journal | the feed in total order, on lines |
 //! | [`rewind`] | requests | messages from the journal |
 //! | [`links`] | the other nodes' control connections, operators | their ends; answers |
+//! | [`steward`] | the replica agent's requests | the coordinator's answers |
 //! | [`snapshot`] | the committed part of the journal | order books for late joiners, over SoupBinTCP |
 //! | [`subscriber`] | lines and rewind replies | the feed's items in order, into a ring |
 //! | [`books`] | that ring | order books and an application's events |
@@ -27,5 +28,6 @@ pub mod publisher;
 pub mod rewind;
 pub mod snapshot;
 pub mod status;
+pub mod steward;
 pub mod subscriber;
 pub mod trace;

@@ -8,8 +8,10 @@ mod coordinator;
 mod gate;
 mod member;
 mod position;
+mod record;
 
-pub use coordinator::{Answer, Coordinator, Record, Request, Versioned};
+pub use coordinator::{Answer, Coordinator, LastSeen, Record, Request, Versioned, WentBack};
 pub use gate::{Ack, ChangeError, Closed, CommitGate, Durability, Standing, Watermarks};
 pub use member::{Member, Members, NodeId};
 pub use position::Position;
+pub use record::{MAX_RECORD_BYTES, RecordError};

@@ -134,7 +134,7 @@ impl Assembly<'_> {
         trace: Option<SequencerTrace>,
     ) -> Result<Reader, AgentError> {
         let Assembly { config, section, recovered, .. } = self;
-        let gate = gate(section, recovered, epoch)?;
+        let gate = gate(config, section, recovered, epoch)?;
         let mut sequencer = Sequencer::new(recovered.chain.clone(), epoch, recovered.published)
             .map_err(AgentError::failed)?;
         for (at, source) in section.sources.iter().enumerate() {
@@ -266,7 +266,12 @@ fn watermarks(recovered: &Recovered, synced: SeqNo) -> Watermarks {
     }
 }
 
-fn gate(section: &config::Sequencer, recovered: &Recovered, epoch: u64) -> Result<CommitGate, AgentError> {
+fn gate(
+    config: &Config,
+    section: &config::Sequencer,
+    recovered: &Recovered,
+    epoch: u64,
+) -> Result<CommitGate, AgentError> {
     let me = Member { node: ME, incarnation: recovered.incarnation };
     let alone = Members::of(&[me]).ok_or_else(|| AgentError::failed("an in-sync set of one"))?;
     let durability = match section.durability {
@@ -274,7 +279,7 @@ fn gate(section: &config::Sequencer, recovered: &Recovered, epoch: u64) -> Resul
         Durability::Disk => replica::Durability::Disk,
     };
     let next = recovered.chain.next();
-    Ok(CommitGate::new(me, epoch, alone, section.min_in_sync, durability, next, recovered.published))
+    Ok(CommitGate::new(me, epoch, alone, config.min_in_sync(), durability, next, recovered.published))
 }
 
 fn source_plan(config: &Config, recovered: &Recovered, at: usize, source: &config::Source) -> SourcePlan {
