@@ -17,7 +17,7 @@ use crate::frame;
 use crate::io::Driver;
 use crate::replica::CommitGate;
 use crate::ring::broadcast::Writer;
-use crate::runtime::{Agent, AgentError};
+use crate::runtime::{Agent, AgentError, WallClock};
 use crate::sequencer::{Admit, Sequencer, SourceEnd, SourceId};
 use crate::stat::Latency;
 use crate::sync::{Flag, Watermark};
@@ -59,8 +59,8 @@ pub struct IngressPlan {
     pub watermarks: Watermarks,
     /// Raised when there is nothing left to do.
     pub over: Flag,
-    /// Tells the time of events, in ns since the Unix epoch.
-    pub wall: fn() -> u64,
+    /// Tells the time of events.
+    pub wall: WallClock,
 }
 
 /// Marks when each message was admitted, and carries over what its publisher marked.
@@ -89,7 +89,7 @@ struct Order {
     sequencer: Sequencer,
     gate: CommitGate,
     ring: Writer,
-    wall: fn() -> u64,
+    wall: WallClock,
     wall_ns: u64,
     sources: Vec<Source>,
     refusals: u64,
@@ -118,7 +118,8 @@ impl<D: Driver> Ingress<D> {
         let feeds: Vec<_> = plans.iter().map(|plan| plan.feed.clone()).collect();
         let acknowledgers = plans.iter().map(|plan| plan.acknowledge_to.map(Acknowledger::new)).collect();
         let sources = vec![Source::default(); plans.len()];
-        let order = Order { sequencer, gate, ring, wall, wall_ns: wall(), sources, refusals: 0, trace: None };
+        let wall_ns = wall.now_ns();
+        let order = Order { sequencer, gate, ring, wall, wall_ns, sources, refusals: 0, trace: None };
         let intake = Intake::open(driver, &feeds)?;
         let recoveries = plans.iter().map(|_| Latency::new()).collect();
         Ok(Ingress {
@@ -292,7 +293,7 @@ impl<D: Driver + Send> Agent for Ingress<D> {
 
     fn do_work(&mut self, now: Nanos) -> Result<usize, AgentError> {
         self.commit();
-        self.order.wall_ns = (self.order.wall)();
+        self.order.wall_ns = self.order.wall.now_ns();
         let work = self.intake.do_work(now, &mut self.order)?;
         for (feed, recovery) in self.recoveries.iter_mut().enumerate() {
             while let Some(span) = self.intake.receiver_mut(feed).poll_recovery() {

@@ -1,6 +1,7 @@
 //! The two clocks: one for intervals, one for the time of day.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use crate::time::Nanos;
@@ -50,6 +51,27 @@ pub fn wall_ns() -> u64 {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// Tells the time of day to those who put it into frames.
+#[derive(Clone, Debug, Default)]
+pub enum WallClock {
+    /// The system's; see [`wall_ns`].
+    #[default]
+    System,
+    /// One that somebody else sets, in ns since the Unix epoch.
+    Set(Arc<AtomicU64>),
+}
+
+impl WallClock {
+    /// Nanoseconds since the Unix epoch. May jump either way.
+    #[inline]
+    pub fn now_ns(&self) -> u64 {
+        match self {
+            WallClock::System => wall_ns(),
+            WallClock::Set(time) => time.load(Ordering::Relaxed),
+        }
+    }
 }
 
 #[cfg(test)]

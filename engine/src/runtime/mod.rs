@@ -25,7 +25,7 @@ mod testing;
 
 pub use affinity::{Pinned, allowed_cores, pin_current_thread};
 pub use agent::{Agent, AgentError};
-pub use clock::{Clock, wall_ns};
+pub use clock::{Clock, WallClock, wall_ns};
 pub use composite::Composite;
 pub use idle::{IdleStrategy, Idler};
 pub use invoker::Invoker;

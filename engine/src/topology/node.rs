@@ -65,6 +65,16 @@ impl Node {
         Composite::new(name, self.hot.drain(..).map(|(_, agent)| agent).collect())
     }
 
+    /// Takes the agents that may block, each to be run by hand where it may take its time.
+    pub fn take_cold(&mut self) -> Vec<Box<dyn Agent>> {
+        std::mem::take(&mut self.cold)
+    }
+
+    /// Takes the agents of the data path, each to be run by hand, with the name of its thread.
+    pub fn take_hot_each(&mut self) -> Vec<(&'static str, Box<dyn Agent>)> {
+        std::mem::take(&mut self.hot)
+    }
+
     /// Starts the threads, whose duty cycles and stalls go to `counters`. An agent that fails stops them all.
     ///
     /// # Errors

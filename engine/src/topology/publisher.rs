@@ -1,6 +1,6 @@
 //! A publisher's process.
 
-use super::{Node, plan};
+use super::{Environment, Host, Node, plan};
 use crate::agents::meter::Meter;
 use crate::agents::publisher::{Publisher, PublisherPlan, Script};
 use crate::agents::trace::Trace;
@@ -21,9 +21,24 @@ pub fn publisher(
     instance: &str,
     trace: Option<Trace>,
 ) -> Result<Node, AgentError> {
+    publisher_in(&mut Host, config, script, counters, instance, trace)
+}
+
+/// As [`publisher()`], in an environment of the caller's choice.
+///
+/// # Errors
+/// As [`publisher()`].
+pub fn publisher_in<E: Environment>(
+    environment: &mut E,
+    config: &Config,
+    script: impl Script + 'static,
+    counters: &Counters,
+    instance: &str,
+    trace: Option<Trace>,
+) -> Result<Node, AgentError> {
     let section = config.publisher().map_err(AgentError::failed)?;
     let mut node = Node::default();
-    let driver = plan::driver(config, &mut node)?;
+    let driver = environment.driver("publisher", config, &mut node)?;
     let server = plan::rewind_server(config, section.session, &section.allow, &section.limits);
     let agent = Publisher::open(
         driver,

@@ -3,7 +3,7 @@
 use seqcast_wire::{SeqNo, Session};
 use tracing::{info, warn};
 
-use super::{Node, plan};
+use super::{Environment, Host, Node, plan};
 use crate::agents::egress::{Egress, EgressPlan};
 use crate::agents::ingress::{Ingress, IngressPlan, IngressTrace, SourcePlan, Watermarks};
 use crate::agents::journal::{JournalAgent, JournalUpkeep, Retired, retired};
@@ -15,11 +15,10 @@ use crate::book::{Books, BooksConfig};
 use crate::config::{self, Config, Durability, SourceSession};
 use crate::downstream::Sender;
 use crate::io::Driver;
-use crate::io::store::FileStore;
 use crate::journal::{self, Journal, JournalConfig, JournalReader, Opened, Published, Recovered};
 use crate::replica::{self, CommitGate, Member, Members, NodeId};
 use crate::ring::broadcast::Reader;
-use crate::runtime::{AgentError, wall_ns};
+use crate::runtime::AgentError;
 use crate::sequencer::{Sequencer, SourceId};
 use crate::stat::Counters;
 use crate::sync::{Flag, Watermark};
@@ -47,7 +46,7 @@ pub fn sequencer(
     trace: Option<SequencerTrace>,
 ) -> Result<Node, AgentError> {
     let mut node = Node::default();
-    let driver = plan::driver(config, &mut node)?;
+    let driver = Host.driver("ingress", config, &mut node)?;
     node.merge(sequencer_on(driver, config, counters, books, trace)?);
     Ok(node)
 }
@@ -63,15 +62,31 @@ pub fn sequencer_on<D: Driver + Send + 'static>(
     books: BooksConfig,
     trace: Option<SequencerTrace>,
 ) -> Result<Node, AgentError> {
+    sequencer_in(&mut Host, ingress_driver, config, counters, books, trace)
+}
+
+/// As [`sequencer_on()`], in an environment of the caller's choice.
+///
+/// # Errors
+/// As [`sequencer()`].
+pub fn sequencer_in<E: Environment, D: Driver + Send + 'static>(
+    environment: &mut E,
+    ingress_driver: D,
+    config: &Config,
+    counters: &Counters,
+    books: BooksConfig,
+    trace: Option<SequencerTrace>,
+) -> Result<Node, AgentError> {
     let feed = config.feed().map_err(AgentError::failed)?;
     let section = config.sequencer().map_err(AgentError::failed)?;
     let Opened { journal, reader, preparer, syncer, mut mark, recovered } =
-        open_journal(config, feed.session)?;
+        open_journal(environment, config, feed.session)?;
     let epoch = recovered.promised_epoch.max(recovered.chain.epoch()) + 1;
     mark.promise(epoch).map_err(AgentError::failed)?;
     let watermarks = watermarks(&recovered, reader.synced());
     let (ended, over) = (Flag::new(), Flag::new());
     let mut assembly = Assembly {
+        environment,
         config,
         feed,
         section,
@@ -104,7 +119,8 @@ pub fn sequencer_on<D: Driver + Send + 'static>(
 }
 
 /// A sequencer in the making.
-struct Assembly<'a> {
+struct Assembly<'a, E> {
+    environment: &'a mut E,
     config: &'a Config,
     feed: &'a config::Feed,
     section: &'a config::Sequencer,
@@ -121,7 +137,7 @@ struct Assembly<'a> {
     over: Flag,
 }
 
-impl Assembly<'_> {
+impl<E: Environment> Assembly<'_, E> {
     fn meter(&self, agent: &'static str) -> Meter {
         Meter::new(self.counters, agent, "")
     }
@@ -153,7 +169,8 @@ impl Assembly<'_> {
         let meters = std::iter::once(self.meter("sequencer")).chain(of_sources).collect();
         let (ring, readers) = plan::ring(self.config, &mut self.node, 1)?;
         let (watermarks, over) = (self.watermarks.clone(), self.over.clone());
-        let plan = IngressPlan { sources, sequencer, gate, ring, watermarks, over, wall: wall_ns };
+        let wall = self.environment.wall();
+        let plan = IngressPlan { sources, sequencer, gate, ring, watermarks, over, wall };
         let mut ingress = Ingress::open(driver, plan, meters)?;
         if self.section.end_with_sources {
             ingress = ingress.ending_with_sources();
@@ -191,7 +208,7 @@ impl Assembly<'_> {
             ended: self.ended.clone(),
             over: self.over.clone(),
         };
-        let driver = plan::driver(self.config, &mut self.node)?;
+        let driver = self.environment.driver("egress", self.config, &mut self.node)?;
         let mut egress = Egress::open(driver, plan, self.meter("egress"))?;
         if let Some(trace) = trace {
             egress = egress.traced(trace);
@@ -203,7 +220,7 @@ impl Assembly<'_> {
     fn add_rewind(&mut self) -> Result<(), AgentError> {
         let Some(section) = &self.config.rewind else { return Ok(()) };
         let server = plan::rewind_server(self.config, self.feed.session, &section.allow, &section.limits);
-        let driver = plan::driver(self.config, &mut self.node)?;
+        let driver = self.environment.driver("rewind", self.config, &mut self.node)?;
         let watermarks = (self.watermarks.committed.clone(), self.answered.clone());
         let (reader, over, meter) = (self.reader.clone(), self.over.clone(), self.meter("rewind"));
         self.node
@@ -225,9 +242,13 @@ impl Assembly<'_> {
     }
 }
 
-fn open_journal(config: &Config, session: Session) -> Result<Opened, AgentError> {
+fn open_journal(
+    environment: &mut impl Environment,
+    config: &Config,
+    session: Session,
+) -> Result<Opened, AgentError> {
     let section = config.journal().map_err(AgentError::failed)?;
-    let store = FileStore::open(&section.dir).map_err(AgentError::failed)?;
+    let store = environment.store(&section.dir).map_err(AgentError::failed)?;
     let opened = Journal::open(
         store,
         &JournalConfig {
@@ -235,7 +256,7 @@ fn open_journal(config: &Config, session: Session) -> Result<Opened, AgentError>
             segment_bytes: section.segment_bytes as usize,
             retain_bytes: section.retain_bytes,
             // Never used before by this node: the time of its start.
-            fresh_incarnation: wall_ns().max(1),
+            fresh_incarnation: environment.wall().now_ns().max(1),
         },
     )
     .map_err(AgentError::failed)?;

@@ -1,6 +1,6 @@
 //! A subscriber's process.
 
-use super::{Node, plan};
+use super::{Environment, Host, Node, plan};
 use crate::agents::books::{Application, BookAgent, Input};
 use crate::agents::join::{Handover, Joiner};
 use crate::agents::meter::Meter;
@@ -40,8 +40,21 @@ pub fn subscriber<A: Application + 'static>(
     parts: SubscriberParts<A>,
     counters: &Counters,
 ) -> Result<Node, AgentError> {
+    subscriber_in(&mut Host, config, parts, counters)
+}
+
+/// As [`subscriber()`], in an environment of the caller's choice.
+///
+/// # Errors
+/// As [`subscriber()`].
+pub fn subscriber_in<E: Environment, A: Application + 'static>(
+    environment: &mut E,
+    config: &Config,
+    parts: SubscriberParts<A>,
+    counters: &Counters,
+) -> Result<Node, AgentError> {
     let mut node = Node::default();
-    let driver = plan::driver(config, &mut node)?;
+    let driver = environment.driver("subscriber", config, &mut node)?;
     node.merge(subscriber_on(driver, config, parts, counters)?);
     Ok(node)
 }
