@@ -8,8 +8,8 @@
 //! | [`journal`] | the journal's needs | prepared segments, durability, promises |
 //! | [`egress`] | the committed part of the journal | the feed in total order, on lines |
 //! | [`rewind`] | requests | messages from the journal |
-//! | [`steward`] | the replica agent's requests | the coordinator's answers |
 //! | [`links`] | the other nodes' control connections, operators | their ends; answers |
+//! | [`steward`] | the replica agent's requests | the coordinator's answers |
 //! | [`snapshot`] | the committed part of the journal | order books for late joiners, over SoupBinTCP |
 //! | [`subscriber`] | lines and rewind replies | the feed's items in order, into a ring |
 //! | [`books`] | that ring | order books and an application's events |
@@ -30,7 +30,7 @@ pub mod publisher;
 pub mod replica;
 pub mod rewind;
 pub mod snapshot;
-pub mod steward;
 pub mod status;
+pub mod steward;
 pub mod subscriber;
 pub mod trace;

@@ -346,7 +346,9 @@ mod tests {
         wait(&listener, std::iter::empty(), LONG).unwrap();
         let (mut server, peer) = listener.poll_accept().unwrap().expect("that is what was waited for");
         assert_eq!(peer.ip(), address.ip());
-        let one = |stream, interest| wait(&listener, std::iter::once((stream, interest)), LONG).unwrap();
+        let one = |stream: &Stream, interest| {
+            wait(&listener, std::iter::once((stream, interest)), LONG).unwrap();
+        };
         one(&client, Interest::ReadOrWrite);
         assert!(client.poll_connected().unwrap());
         client.try_write(b"x").unwrap();

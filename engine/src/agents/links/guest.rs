@@ -45,11 +45,6 @@ impl Guest {
         Guest { pipe: Pipe::new(stream), from, stage: Stage::Unknown(now) }
     }
 
-    /// One whose connection was taken from it, and is to be refused.
-    pub(super) fn of(pipe: Pipe, from: Ipv4Addr) -> Guest {
-        Guest { pipe, from, stage: Stage::Unknown(Nanos::ZERO) }
-    }
-
     /// What to wait for.
     pub(super) fn awaited(&self) -> (&Stream, Interest) {
         (self.pipe.stream(), self.pipe.interest())

@@ -225,11 +225,10 @@ impl Links {
             let why = format!("{} is configured at {}, not at {from}", peer.name, peer.address.ip());
             return self.refuse(now, at, &why);
         }
-        let pipe = self.guests.swap_remove(at).into_pipe();
-        if let Err((pipe, why)) = peer.admit(now, pipe, &self.hello) {
-            self.guests.push(Guest::of(pipe, from));
-            self.refuse(now, self.guests.len() - 1, &why);
+        if let Some(why) = peer.objection() {
+            return self.refuse(now, at, &why);
         }
+        peer.admit(now, self.guests.swap_remove(at).into_pipe(), &self.hello);
     }
 
     fn tell(&mut self, now: Nanos, at: usize) {

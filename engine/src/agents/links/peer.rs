@@ -87,19 +87,19 @@ impl Peer {
         }
     }
 
-    /// The node has connected and said who it is; or why it is not let in.
-    pub(super) fn admit(&mut self, now: Nanos, pipe: Pipe, mine: &Hello) -> Result<(), (Pipe, String)> {
+    /// Why a connection of this node is not taken.
+    pub(super) fn objection(&self) -> Option<String> {
         let name = &self.name;
         if self.connects {
-            return Err((pipe, format!("{name} waits for this node to connect: the configurations differ")));
+            return Some(format!("{name} waits for this node to connect: the configurations differ"));
         }
-        if self.is_up() {
-            return Err((pipe, format!("{name} is connected already")));
-        }
-        let mut pipe = pipe;
+        self.is_up().then(|| format!("{name} is connected already"))
+    }
+
+    /// The node has connected and said who it is, and there is no objection.
+    pub(super) fn admit(&mut self, now: Nanos, mut pipe: Pipe, mine: &Hello) {
         pipe.say(Line::Hello(*mine));
         self.stand(now, pipe);
-        Ok(())
     }
 
     fn stand(&mut self, now: Nanos, pipe: Pipe) {
@@ -228,11 +228,9 @@ impl Peer {
 
     /// Gives a connection up and says so, so that the other does not take this node for dead.
     fn give_up(&mut self, now: Nanos, mut link: Link, why: &str) -> usize {
-        if link.pipe.is_written() {
-            link.pipe.say(Line::Bye(why.to_owned()));
-            // If it cannot be written the other learns it from the heartbeats.
-            let _ = link.pipe.write();
-        }
+        link.pipe.say(Line::Bye(why.to_owned()));
+        // If it cannot be written there is nobody to mistake it.
+        let _ = link.pipe.write();
         self.lose(now, LinkChange::Down, why);
         1
     }
