@@ -74,8 +74,8 @@ pub enum Role {
 /// Something to do. Take them in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Acknowledge nothing any more.
-    StopAcknowledging,
+    /// Acknowledge nothing any more: this epoch is about to be promised.
+    StopAcknowledging(u64),
     /// Make the promise durable, then tell [`Control::on_promised`].
     Promise(u64),
     /// Ask the coordinator, and give its answer to [`Control::on_answer`].
@@ -188,9 +188,6 @@ pub enum Suspect {
     /// It does not keep up.
     #[error("it does not keep up")]
     Lagging,
-    /// It asked to be relieved.
-    #[error("it hands over")]
-    HandsOver,
     /// An operator said so.
     #[error("an operator's command")]
     Operator,
@@ -226,8 +223,12 @@ enum Stage {
 
 #[derive(Clone, Copy, Debug)]
 struct Candidacy {
+    /// Whom it followed in which epoch, as long as it still does.
+    from: Option<(u64, Member)>,
     expected: u64,
     record: Record,
+    /// The record is there already: the primary before handed over.
+    is_given: bool,
     stage: Stage,
 }
 
@@ -314,6 +315,11 @@ impl Control {
     /// The highest epoch promised: datagrams of lower ones are refused.
     pub fn promised(&self) -> u64 {
         self.promised
+    }
+
+    /// Fewest members that events are admitted with.
+    pub fn min_in_sync(&self) -> usize {
+        self.config.min_in_sync
     }
 
     /// The record as it was last seen.
@@ -412,8 +418,27 @@ impl Control {
     /// The primary that this node follows is suspected: it takes over if it may.
     pub fn on_suspicion(&mut self, now: Nanos, why: Suspect) {
         let State::Standby { primary, .. } = self.state else { return };
-        self.tell(Notice::Suspected { node: primary.node, why });
-        self.take_over(now, why);
+        if self.wanted.is_none() {
+            self.tell(Notice::Suspected { node: primary.node, why });
+            // Who may not stand looks again whether it may by now.
+            self.read_due = now;
+            self.take_over(now, why);
+        }
+    }
+
+    /// The primary that was followed is heard again: who was only waiting for its turn goes on following.
+    pub fn on_primary_heard(&mut self) {
+        self.wanted = None;
+        if let State::Candidate(Candidacy { from: Some((epoch, primary)), .. }) = self.state {
+            self.state = State::Standby { epoch, primary };
+        }
+    }
+
+    fn followed(&self) -> Option<(u64, Member)> {
+        match self.state {
+            State::Standby { epoch, primary } => Some((epoch, primary)),
+            _ => None,
+        }
     }
 
     /// An operator wants this node to lead.
@@ -427,15 +452,14 @@ impl Control {
     /// Stands as candidate if the record lists this node with its current incarnation (rule 2).
     fn take_over(&mut self, now: Nanos, why: Suspect) {
         self.wanted = Some(why);
-        self.read_due = now;
         let Some(known) = self.known else { return };
         if !self.may_stand(&known.record) {
             return;
         }
         let in_sync = known.record.in_sync;
-        let is_asked = matches!(why, Suspect::HandsOver | Suspect::Operator);
-        // A primary that hands over is alive and stays; one that is suspected leaves by the same swap.
-        let next_set = if why == Suspect::HandsOver || known.record.primary.node == self.config.me.node {
+        let is_asked = why == Suspect::Operator;
+        // A primary that is suspected leaves by the same swap; otherwise it is alive and stays.
+        let next_set = if why == Suspect::Operator || known.record.primary.node == self.config.me.node {
             in_sync
         } else {
             in_sync.without(known.record.primary.node)
@@ -466,7 +490,8 @@ impl Control {
             false => in_sync.without(me.node).with(me).unwrap_or(in_sync),
         };
         let record = Record { session: self.config.session, epoch, primary: me, in_sync };
-        let candidacy = Candidacy { expected, record, stage: Stage::Waiting { until: wait.unwrap_or(now) } };
+        let stage = Stage::Waiting { until: wait.unwrap_or(now) };
+        let candidacy = Candidacy { from: self.followed(), expected, record, is_given: false, stage };
         self.wanted = None;
         if wait.is_some() {
             self.state = State::Candidate(candidacy);
@@ -480,11 +505,11 @@ impl Control {
         let epoch = candidacy.record.epoch;
         self.promised = epoch;
         if !self.broken.is(Rule::PromiseAfterSwap) {
-            self.act(Action::StopAcknowledging);
+            self.act(Action::StopAcknowledging(epoch));
         }
         self.act(Action::Promise(epoch));
         self.tell(Notice::Standing { epoch });
-        self.state = State::Candidate(Candidacy { stage: Stage::Promising, ..candidacy });
+        self.state = State::Candidate(Candidacy { from: None, stage: Stage::Promising, ..candidacy });
     }
 
     /// The promise of `epoch` is durable.
@@ -494,9 +519,9 @@ impl Control {
                 if candidacy.stage == Stage::Promising && candidacy.record.epoch == epoch =>
             {
                 candidacy.stage = Stage::Swapping { due: now };
-                if !self.config.has_coordinator {
-                    let record = candidacy.record;
-                    self.lead(Versioned { revision: 0, record });
+                if candidacy.is_given || !self.config.has_coordinator {
+                    let Candidacy { expected, record, .. } = *candidacy;
+                    self.lead(Versioned { revision: expected, record });
                 } else if !self.asked {
                     self.swap_candidacy();
                 }
@@ -722,8 +747,15 @@ impl Control {
         let record = found.record;
         let me = self.config.me;
         if record.primary == me {
-            // It led when its process ended: it needs a new epoch, since others may have seen it die.
-            self.stand(now, found.revision, record.in_sync, None);
+            if record.epoch > self.promised {
+                // The primary before made it so: an epoch that it never promised it cannot have led.
+                let stage = Stage::Promising;
+                let expected = found.revision;
+                self.promise_candidacy(Candidacy { from: None, expected, record, is_given: true, stage });
+            } else {
+                // It led when its process ended: it needs a new epoch, since others may have seen it die.
+                self.stand(now, found.revision, record.in_sync, None);
+            }
         } else if record.primary.node == me.node {
             // Its journal cannot be proven whole any more: only another member may take over (rules 2 and 7).
             if record.in_sync.len() == 1 {
@@ -744,7 +776,7 @@ impl Control {
             _ if epoch == self.promised => self.follow(epoch, primary),
             _ => {
                 self.promised = epoch;
-                self.act(Action::StopAcknowledging);
+                self.act(Action::StopAcknowledging(epoch));
                 self.act(Action::Promise(epoch));
                 self.state = State::Adopting { epoch, primary };
             }
@@ -774,7 +806,7 @@ impl Control {
         // The swap compares with the version known: if somebody took over it is lost, and the record says to whom.
         self.promised = self.promised.max(epoch) + 1;
         let record = Record { epoch: self.promised, in_sync: *gate.stored(), ..known.record };
-        let renewal = Candidacy { expected: known.revision, record, stage: Stage::Promising };
+        let renewal = Candidacy { from: None, expected: known.revision, record, is_given: false, stage: Stage::Promising };
         self.act(Action::Promise(self.promised));
         self.tell(Notice::Standing { epoch: self.promised });
         self.state = State::Primary { renewal: Some(renewal) };
@@ -802,6 +834,19 @@ impl Control {
             self.tell(Notice::Suspected { node, why });
             self.swap_change();
         }
+    }
+
+    /// An operator wants `to`, which has everything, to lead instead of this node: it is named primary by a swap, and
+    /// takes over when it reads that. `false`: not now.
+    pub fn on_hand_over(&mut self, to: Member) -> bool {
+        let is_busy = self.asked || self.candidacy().is_some();
+        let (Some(gate), Some(known)) = (&self.gate, self.known) else { return false };
+        if is_busy || gate.proposal().is_some() || !gate.stored().contains(to) || to == self.config.me {
+            return false;
+        }
+        let record = Record { epoch: self.promised.max(gate.epoch()) + 1, primary: to, ..known.record };
+        self.ask(Request::Swap { expected: known.revision, record });
+        true
     }
 
     fn swap_change(&mut self) {

@@ -4,37 +4,42 @@ use seqcast_wire::SeqNo;
 
 use crate::frame::Chain;
 use crate::journal::{AppendError, Cursor, CutError, Journal, JournalReader};
-use crate::replica::{History, Position, Standby};
+use crate::replica::{History, Position, Reach, Standby};
+
+/// What a journal could not do, and trying again would not help.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum OwnError {
+    #[error("the journal refuses a frame of the stream: {0}")]
+    Append(#[from] AppendError),
+    #[error("the journal's end cannot be cut off: {0}")]
+    Cut(#[from] CutError),
+}
+
+fn position_at(reader: &JournalReader, next: SeqNo) -> Option<Position> {
+    let (epoch, crc) = reader.position_at(next)?;
+    Some(Position { at: Reach::to(next), epoch, crc })
+}
 
 /// The journal read in place, for one stream out of it.
-pub(super) struct Streamed {
-    reader: JournalReader,
-    cursor: Option<Cursor>,
-    /// A frame could not be read: what a failing disk or memory changed is never passed on.
-    pub(super) damaged: u64,
+pub(super) struct Streamed<'a> {
+    pub(super) reader: &'a JournalReader,
+    pub(super) cursor: &'a mut Option<Cursor>,
+    pub(super) tail: Position,
+    /// Counts frames that could not be read: what a failing disk or memory changed is never passed on.
+    pub(super) damaged: &'a mut u64,
 }
 
-impl Streamed {
-    pub(super) fn new(reader: JournalReader) -> Streamed {
-        Streamed { reader, cursor: None, damaged: 0 }
-    }
-}
-
-impl History for Streamed {
-    fn oldest(&self) -> SeqNo {
-        self.reader.oldest()
+impl History for Streamed<'_> {
+    fn position_at(&mut self, next: SeqNo) -> Option<Position> {
+        position_at(self.reader, next)
     }
 
-    fn position_at(&self, next: SeqNo) -> Option<Position> {
-        let (epoch, crc) = self.reader.position_at(next)?;
-        Some(Position { next, epoch, crc })
+    fn tail(&self) -> Position {
+        self.tail
     }
 
     fn seek(&mut self, seq: SeqNo) -> bool {
-        if self.cursor.as_ref().is_some_and(|cursor| cursor.seq() == seq) {
-            return true;
-        }
-        self.cursor = self.reader.cursor_at(seq);
+        *self.cursor = self.reader.cursor_at(seq);
         self.cursor.is_some()
     }
 
@@ -42,14 +47,14 @@ impl History for Streamed {
         match self.cursor.as_mut()?.peek_frame() {
             Ok(frame) => frame.map(|frame| frame.bytes()),
             Err(_) => {
-                self.damaged += 1;
+                *self.damaged += 1;
                 None
             }
         }
     }
 
     fn advance(&mut self) {
-        if let Some(cursor) = &mut self.cursor {
+        if let Some(cursor) = self.cursor {
             cursor.advance();
         }
     }
@@ -59,8 +64,9 @@ impl History for Streamed {
 pub(super) struct Followed<'a> {
     pub(super) journal: &'a mut Journal,
     pub(super) reader: &'a JournalReader,
-    /// What cannot be helped by trying again.
-    pub(super) error: &'a mut Option<AppendError>,
+    pub(super) error: &'a mut Option<OwnError>,
+    /// Counts cuts.
+    pub(super) cuts: &'a mut u64,
 }
 
 impl Standby for Followed<'_> {
@@ -68,9 +74,9 @@ impl Standby for Followed<'_> {
         self.journal.chain()
     }
 
-    fn position_at(&self, next: SeqNo) -> Option<Position> {
-        let (epoch, crc) = self.reader.position_at(next)?;
-        Some(Position { next, epoch, crc })
+    fn position_at(&mut self, next: SeqNo) -> Option<Position> {
+        self.journal.publish();
+        position_at(self.reader, next)
     }
 
     fn append(&mut self, frame: &[u8]) -> bool {
@@ -78,7 +84,7 @@ impl Standby for Followed<'_> {
             Ok(_) => true,
             Err(AppendError::NotReady) => false,
             Err(error) => {
-                *self.error = Some(error);
+                *self.error = Some(error.into());
                 false
             }
         }
@@ -86,9 +92,15 @@ impl Standby for Followed<'_> {
 
     fn cut_back(&mut self, to: SeqNo) -> bool {
         match self.journal.cut_back(to) {
-            Ok(()) => true,
+            Ok(()) => {
+                *self.cuts += 1;
+                true
+            }
             Err(CutError::NotReady) => false,
-            Err(_) => false,
+            Err(error) => {
+                *self.error = Some(error.into());
+                false
+            }
         }
     }
 }

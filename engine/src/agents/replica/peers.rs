@@ -2,13 +2,16 @@
 
 use std::net::SocketAddrV4;
 
-use seqcast_wire::{SeqNo, Session, repl};
+use seqcast_wire::{Session, repl};
 
-use super::ReplicaPlan;
 use super::own::Streamed;
+use super::{ReplicaPlan, gate_number};
 use crate::io::{Destination, Driver, EndpointId};
-use crate::journal::JournalReader;
-use crate::replica::{CommitGate, Detector, Head, Member, NodeId, Outbound, StreamConfig, Suspect};
+use crate::journal::{Cursor, JournalReader};
+use crate::replica::{
+    AckOutcome, CommitGate, Detector, Head, Member, NodeId, Outbound, Position, StreamConfig, Suspect,
+};
+use crate::runtime::AgentError;
 use crate::time::Nanos;
 
 /// Datagrams sent to one node in one duty cycle at most.
@@ -19,11 +22,14 @@ pub(super) struct Peer {
     pub(super) node: NodeId,
     pub(super) address: SocketAddrV4,
     pub(super) detector: Detector,
-    /// Its control connection, as far as is known.
-    pub(super) linked: bool,
+    pub(super) heard_at: Option<Nanos>,
     /// The stream to it, while this node leads.
-    stream: Option<Outbound>,
-    journal: Streamed,
+    pub(super) stream: Option<Outbound>,
+    /// Who acknowledged last in this epoch, with its incarnation.
+    member: Option<Member>,
+    cursor: Option<Cursor>,
+    /// It has nothing from where the journal begins.
+    pub(super) needs_image: bool,
 }
 
 /// All other nodes.
@@ -32,51 +38,68 @@ pub(super) struct Peers {
     config: StreamConfig,
     me: Member,
     session: Session,
+    reader: JournalReader,
     lag_timeout: Nanos,
+    pub(super) damaged: u64,
 }
 
 /// What the acknowledgements and silences of a duty cycle come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
     /// The node has everything and keeps up.
-    CaughtUp(Member, SeqNo),
+    CaughtUp(Member, seqcast_wire::SeqNo),
     /// The node is gone or does not keep up.
     Lost(NodeId, Suspect),
 }
 
 impl Peers {
-    pub(super) fn new(plan: &ReplicaPlan) -> Peers {
-        let others = plan.nodes.iter().enumerate().map(|(at, &address)| (NodeId(at as u16), address));
-        let list = others
-            .filter(|(node, _)| *node != plan.me.node)
-            .map(|(node, address)| Peer {
+    pub(super) fn new(plan: &ReplicaPlan) -> Result<Peers, AgentError> {
+        let mut list = Vec::with_capacity(plan.nodes.len());
+        for (at, &address) in plan.nodes.iter().enumerate() {
+            let node = NodeId(at as u16);
+            if node == plan.me.node {
+                continue;
+            }
+            let detector = Detector::new(&plan.detector, Nanos::ZERO).map_err(AgentError::failed)?;
+            list.push(Peer {
                 node,
                 address,
-                detector: Detector::new(&plan.detector),
-                linked: false,
+                detector,
+                heard_at: None,
                 stream: None,
-                journal: Streamed::new(plan.reader.clone()),
-            })
-            .collect();
+                member: None,
+                cursor: None,
+                needs_image: false,
+            });
+        }
         let (config, me, session) = (plan.stream.clone(), plan.me, plan.session);
-        Peers { list, config, me, session, lag_timeout: plan.lag_timeout }
+        let (reader, lag_timeout) = (plan.reader.clone(), plan.lag_timeout);
+        Ok(Peers { list, config, me, session, reader, lag_timeout, damaged: 0 })
     }
 
     pub(super) fn of(&mut self, node: NodeId) -> Option<&mut Peer> {
         self.list.iter_mut().find(|peer| peer.node == node)
     }
 
-    pub(super) fn at(&self, address: SocketAddrV4) -> Option<NodeId> {
-        self.list.iter().find(|peer| peer.address == address).map(|peer| peer.node)
+    /// Who is at `address` and speaks of this session.
+    pub(super) fn at(&self, address: SocketAddrV4, origin: &repl::Origin) -> Option<NodeId> {
+        let peer = self.list.iter().find(|peer| peer.address == address)?;
+        (origin.node == peer.node.0 && origin.session == self.session).then_some(peer.node)
     }
 
     /// Streams to all from now on, in `epoch`.
-    pub(super) fn lead(&mut self, now: Nanos, epoch: u64) {
+    ///
+    /// # Errors
+    /// A setting that cannot work.
+    pub(super) fn lead(&mut self, now: Nanos, epoch: u64) -> Result<(), AgentError> {
         for peer in &mut self.list {
-            peer.stream = Some(Outbound::new(&self.config, self.me, self.session, epoch, peer.node));
-            // What it did not say while somebody else led says nothing.
-            peer.detector.on_heard(now);
+            let stream = Outbound::new(&self.config, self.me, self.session, epoch, peer.node);
+            peer.stream = Some(stream.map_err(AgentError::failed)?);
+            (peer.member, peer.cursor, peer.needs_image) = (None, None, false);
+            // That it was silent while somebody else led says nothing.
+            peer.detector.settle(now);
         }
+        Ok(())
     }
 
     /// Streams no more.
@@ -85,11 +108,38 @@ impl Peers {
     }
 
     /// Takes an acknowledgement, for the gate.
-    pub(super) fn on_ack(&mut self, now: Nanos, node: NodeId, ack: &repl::Ack, gate: &mut CommitGate) {
-        let Some(peer) = self.of(node) else { return };
-        let Some(stream) = &mut peer.stream else { return };
-        if let Some((member, next)) = stream.on_ack(now, ack, &peer.journal) {
-            gate.on_ack(member, gate.epoch(), next);
+    pub(super) fn on_ack(
+        &mut self,
+        now: Nanos,
+        node: NodeId,
+        ack: &repl::Ack,
+        tail: Position,
+        gate: &mut CommitGate,
+    ) {
+        let Peers { list, reader, damaged, .. } = self;
+        let Some(peer) = list.iter_mut().find(|peer| peer.node == node) else { return };
+        let Peer { stream: Some(stream), cursor, .. } = peer else { return };
+        let mut history = Streamed { reader, cursor, tail, damaged };
+        match stream.on_ack(now, ack, &mut history) {
+            AckOutcome::Verified { member, verified } => {
+                peer.member = Some(member);
+                peer.needs_image = false;
+                gate.on_ack(member, gate.epoch(), gate_number(verified));
+            }
+            AckOutcome::NeedsImage { .. } => peer.needs_image = true,
+            AckOutcome::Hello { .. }
+            | AckOutcome::HigherEpoch(_)
+            | AckOutcome::Stale
+            | AckOutcome::Foreign
+            | AckOutcome::Ahead => {}
+        }
+    }
+
+    /// Something of this epoch was heard of `node`.
+    pub(super) fn on_heard(&mut self, now: Nanos, node: NodeId) {
+        if let Some(peer) = self.of(node) {
+            peer.detector.on_heard(now);
+            peer.heard_at = Some(now);
         }
     }
 
@@ -98,16 +148,19 @@ impl Peers {
         &mut self,
         now: Nanos,
         head: &Head,
+        tail: Position,
         driver: &mut D,
         endpoint: EndpointId,
     ) -> usize {
+        let Peers { list, reader, damaged, .. } = self;
         let mut sent = 0;
-        for peer in &mut self.list {
-            let Peer { address, stream: Some(stream), journal, .. } = peer else { continue };
+        for peer in list {
+            let Peer { address, stream: Some(stream), cursor, .. } = peer else { continue };
             let to = [Destination { endpoint, to: *address }];
             let size = stream.max_datagram_bytes();
             for _ in 0..SEND_LIMIT {
-                match driver.transmit(&to, size, |buffer| stream.poll(now, head, journal, buffer)) {
+                let mut history = Streamed { reader, cursor, tail, damaged };
+                match driver.transmit(&to, size, |buffer| stream.poll(now, head, &mut history, buffer)) {
                     Ok(0) | Err(_) => break,
                     Ok(_) => sent += 1,
                 }
@@ -116,27 +169,27 @@ impl Peers {
         sent
     }
 
-    /// What is found out about them, one thing a duty cycle: the set changes one member at a time anyway.
+    /// What is found out about them, one thing a duty cycle: the set changes by one member at a time anyway.
     pub(super) fn review(&mut self, now: Nanos, gate: &CommitGate) -> Option<Finding> {
         let mut found = None;
         for peer in &mut self.list {
-            let is_member = gate.local().as_slice().iter().any(|member| member.node == peer.node);
-            let suspicion = peer.detector.poll(now);
+            peer.detector.poll(now);
+            let suspicion = peer.detector.suspected();
             let Some(stream) = &peer.stream else { continue };
+            let is_member = gate.local().as_slice().iter().any(|member| member.node == peer.node);
             if is_member {
-                let is_lagging = stream.lag(now).is_some_and(|lag| lag > self.lag_timeout);
-                if suspicion.is_some() || peer.detector.is_suspected() {
-                    let why = if peer.linked { Suspect::Silent } else { Suspect::Closed };
-                    found = found.or(Some(Finding::Lost(peer.node, why)));
-                } else if is_lagging {
-                    found = found.or(Some(Finding::Lost(peer.node, Suspect::Lagging)));
-                }
+                let lost = match suspicion {
+                    Some(suspicion) => Some(suspicion.into()),
+                    None => (stream.lag(now).stuck > self.lag_timeout).then_some(Suspect::Lagging),
+                };
+                found = found.or(lost.map(|why| Finding::Lost(peer.node, why)));
             }
-            if let Some((member, next)) = stream.caught_up()
-                && !peer.detector.is_suspected()
+            if let Some(member) = peer.member
+                && suspicion.is_none()
+                && stream.is_caught_up(now)
                 && !gate.local().contains(member)
             {
-                found = found.or(Some(Finding::CaughtUp(member, next)));
+                found = found.or(Some(Finding::CaughtUp(member, gate_number(stream.verified()))));
             }
         }
         found

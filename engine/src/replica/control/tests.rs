@@ -97,7 +97,7 @@ fn the_first_node_of_all_leads_and_the_others_follow_it() {
     let mut first = node(0, 0, 1, 0);
     let mut second = node(1, 0, 1, 0);
     assert_eq!(run(&mut second, T0, &mut register), [], "it lets the first go first");
-    assert_eq!(run(&mut first, T0, &mut register), [Action::StopAcknowledging, Action::Lead { epoch: 1 }]);
+    assert_eq!(run(&mut first, T0, &mut register), [Action::StopAcknowledging(1), Action::Lead { epoch: 1 }]);
     assert_eq!(first.gate().unwrap().admitting().is_err(), true, "one member is below the minimum");
     let later = T0 + Nanos::from_millis(6);
     let actions = run(&mut second, later, &mut register);
@@ -109,7 +109,7 @@ fn a_standby_takes_over_by_one_swap_without_the_old_primary() {
     let mut register = Register::holding(40, 7, 0, &[0, 1, 2]);
     let mut control = standby(1, &mut register);
     control.on_suspicion(T0, Suspect::Closed);
-    assert_eq!(run(&mut control, T0, &mut register), [Action::StopAcknowledging, Action::Lead { epoch: 8 }]);
+    assert_eq!(run(&mut control, T0, &mut register), [Action::StopAcknowledging(8), Action::Lead { epoch: 8 }]);
     let record = register.0.unwrap().record;
     assert_eq!((record.epoch, record.primary, record.in_sync), (8, member(1), set(&[1, 2])));
     assert_eq!(*control.gate().unwrap().local(), set(&[1, 2]));
@@ -194,7 +194,7 @@ fn a_primary_that_the_record_does_not_name_steps_down_and_follows() {
     let actions = run(&mut control, T0 + Nanos::from_secs(1), &mut register);
     assert_eq!(
         actions,
-        [Action::StepDown, Action::StopAcknowledging, Action::Follow { epoch: 9, primary: member(2) }]
+        [Action::StepDown, Action::StopAcknowledging(9), Action::Follow { epoch: 9, primary: member(2) }]
     );
     assert!(control.gate().is_none());
 }
