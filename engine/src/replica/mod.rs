@@ -4,12 +4,28 @@
 //! any member can take over without merging histories. The control plane is one small record that changes only by
 //! compare-and-swap at a coordinator.
 
+mod config;
 mod coordinator;
+mod detector;
+mod flight;
 mod gate;
+mod inbound;
+mod lag;
 mod member;
+mod outbound;
 mod position;
+mod refusals;
+mod stash;
+mod stats;
 
+pub use config::{StreamConfig, StreamConfigError, max_message_bytes};
 pub use coordinator::{Answer, Coordinator, Record, Request, Versioned};
+pub use detector::{Detector, DetectorConfig, DetectorStats, Suspicion};
 pub use gate::{Ack, ChangeError, Closed, CommitGate, Durability, Standing, Watermarks};
+pub use inbound::{AppendOutcome, Divergence, Inbound, Standby};
+pub use lag::Lag;
 pub use member::{Member, Members, NodeId};
-pub use position::Position;
+pub use outbound::{AckOutcome, History, Outbound};
+pub use refusals::Refusals;
+pub use seqcast_wire::repl::{Head, Position, Reach};
+pub use stats::{InboundStats, OutboundStats};
