@@ -14,12 +14,12 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use seqcast_wire::repl::{self, Datagram};
 use seqcast_wire::{SeqNo, Session};
 
-use self::own::{Followed, OwnError};
+use self::own::Followed;
 use self::peers::{Finding, Peers};
 use super::ingress::Watermarks;
 use super::journal::{Promises, Retired};
 use super::leadership::{Admission, Directive, Directives, Lead};
-use super::links::{CommandOutcome, Desk, LinkChange, OperatorCommand};
+use super::links::{CommandOutcome, Desk, LinkChange};
 use super::meter::Meter;
 use super::status::What;
 use super::steward::CoordinatorClient;
@@ -28,7 +28,7 @@ use crate::io::{Bind, Destination, Driver, EndpointId, EndpointSpec};
 use crate::journal::{AppendError, Journal, JournalReader, Published};
 use crate::replica::{
     Action, Answer, AppendOutcome, Broken, CommitGate, Control, DetectorConfig, Head, Inbound, JournalState,
-    Member, NodeId, Position, Reach, Refusals, Role, StreamConfig, Suspect,
+    Member, Position, Reach, Refusals, Role, StreamConfig,
 };
 use crate::limits::MAX_NODES;
 use crate::ring::broadcast::Reader;
@@ -327,8 +327,8 @@ impl<D: Driver> Replica<D> {
     fn follow(&mut self, now: Nanos, epoch: u64, primary: Member) -> Result<(), AgentError> {
         let tail = self.tail();
         let committed = self.watermarks.committed.load().min(tail.at.next);
-        let verified = match self.reader.position_at(committed) {
-            Some((epoch, crc)) => Position { at: Reach::to(committed), epoch, crc },
+        let verified = match own::position_at(&self.reader, committed) {
+            Some(position) => position,
             None => return Err(AgentError::failed(format_args!("message {committed} is not in the journal"))),
         };
         self.inbound.follow(epoch, primary, verified);

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::text::{self, Text, text_by_from_str};
-use super::unit;
+use super::unit::{self, Prefix};
 use crate::time::Nanos;
 
 /// Port of etcd for its clients.
@@ -40,6 +40,9 @@ pub struct Cluster {
     /// How often a node reads the coordinator's record when nothing else makes it.
     #[serde(default = "record_refresh", with = "text")]
     pub record_refresh: Nanos,
+    /// Who may ask for the nodes' status and command them, beside the nodes themselves.
+    #[serde(default = "operators", with = "text::list")]
+    pub operators: Vec<Prefix>,
     /// Who keeps the record of the primary and the in-sync set.
     pub coordinator: Coordinator,
     /// The nodes, one to [`MAX_NODES`](crate::limits::MAX_NODES), in the same order on all of them: a node's number in
@@ -165,6 +168,10 @@ impl fmt::Display for Endpoint {
 }
 
 text_by_from_str!(Endpoint, "an address such as \"http://10.1.0.9:2379\" (or https://)");
+
+fn operators() -> Vec<Prefix> {
+    vec![Prefix::LOOPBACK]
+}
 
 fn heartbeat() -> Nanos {
     Nanos::from_millis(1)

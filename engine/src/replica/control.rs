@@ -390,7 +390,13 @@ impl Control {
         let due = self.candidacy().map(|candidacy| candidacy.stage);
         match due {
             Some(Stage::Swapping { due }) if now >= due => self.swap_candidacy(),
-            Some(Stage::Resolving { due }) if now >= due => self.ask(Request::Read),
+            Some(Stage::Resolving { due }) if now >= due => {
+                let retry = now + self.config.retry;
+                if let Some(candidacy) = self.candidacy_mut() {
+                    candidacy.stage = Stage::Resolving { due: retry };
+                }
+                self.ask(Request::Read);
+            }
             Some(_) => {}
             None if self.change_due.is_some_and(|due| now >= due) => self.retry_change(),
             None if now >= self.read_due => {

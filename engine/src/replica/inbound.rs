@@ -3,6 +3,7 @@
 use seqcast_wire::repl::{self, Head, Origin, Position, Reach};
 use seqcast_wire::{SeqNo, Session};
 
+use super::broken::{Broken, Rule};
 use super::config::{StreamConfig, StreamConfigError};
 use super::member::{Member, NodeId};
 use super::position::{self, reach};
@@ -130,6 +131,7 @@ struct Following {
     head: Head,
     /// A point of its history that the primary spoke of. What lies before was sent.
     sent: Reach,
+    broken: Broken,
 }
 
 /// Takes the stream of one primary after another into a standby's journal, and acknowledges.
@@ -153,6 +155,7 @@ pub struct Inbound {
     said: Option<(Reach, Reach, Option<Reach>)>,
     ack_due: Nanos,
     stats: InboundStats,
+    broken: Broken,
 }
 
 impl Inbound {
@@ -181,7 +184,14 @@ impl Inbound {
             said: None,
             ack_due: Nanos::ZERO,
             stats: InboundStats::default(),
+            broken: Broken::NONE,
         })
+    }
+
+    /// The same with a rule broken on purpose, if one is.
+    pub fn breaking(mut self, broken: Broken) -> Inbound {
+        self.broken = broken;
+        self
     }
 
     /// Follows `primary` in `epoch`, whose promise is durable by now. `verified` is a position of this node's journal
@@ -194,7 +204,8 @@ impl Inbound {
         assert!(primary.node != self.me.node, "a node does not follow itself");
         let head = Head { end: Reach::NOTHING, committed: Reach::NOTHING, published: SeqNo::FIRST };
         self.promised = epoch;
-        self.following = Some(Following { epoch, primary, verified, head, sent: Reach::NOTHING });
+        let (sent, broken) = (Reach::NOTHING, self.broken);
+        self.following = Some(Following { epoch, primary, verified, head, sent, broken });
         self.silent = false;
         self.stash.clear();
         self.committed = self.committed.max(verified.at);
@@ -236,6 +247,12 @@ impl Inbound {
             return Some(AppendOutcome::Foreign);
         }
         if from.epoch < self.promised {
+            if self.broken.is(Rule::StaleEpochAccepted)
+                && let Some(following) = &mut self.following
+            {
+                (following.epoch, following.primary) = (from.epoch, sender);
+                return None;
+            }
             self.stats.stale_datagrams += 1;
             return Some(AppendOutcome::Stale);
         }
@@ -394,7 +411,8 @@ impl Following {
     ) -> Result<Taken, Fault> {
         if from.at > self.verified.at {
             // Histories that agree on a position agree on everything before.
-            if own_position(standby, from.at)? != Some(from) {
+            let own = own_position(standby, from.at)?;
+            if own.is_none_or(|own| own != from && !self.broken.is(Rule::TruncationByNumber)) {
                 return Ok(Taken::Early);
             }
             stats.verified += from.at.next.since(self.verified.at.next);
@@ -456,7 +474,8 @@ impl Following {
         stats: &mut InboundStats,
     ) -> Result<bool, Fault> {
         if reach(standby.chain()) > self.verified.at {
-            if own_position(standby, behind.at)? == Some(behind) {
+            let own = own_position(standby, behind.at)?;
+            if own.is_some_and(|own| own == behind || self.broken.is(Rule::TruncationByNumber)) {
                 stats.verified += 1;
                 self.verified = behind;
                 return Ok(true);

@@ -72,7 +72,7 @@ impl Node {
 
     /// Takes the agents that may block, each to be run by hand where it may take its time.
     pub fn take_cold(&mut self) -> Vec<Box<dyn Agent>> {
-        std::mem::take(&mut self.cold)
+        std::mem::take(&mut self.cold).into_iter().map(|(agent, _)| agent).collect()
     }
 
     /// Takes the agents of the data path, each to be run by hand, with the name of its thread.

@@ -12,7 +12,7 @@ use crate::mem::{Region, RegionSpec};
 use crate::rewind::{Bucket, Prefix, ServerConfig};
 use crate::ring::broadcast::{self, RingSpec, Subscriptions, Writer};
 use crate::runtime::AgentError;
-use crate::replica::{self, ControlConfig, Member};
+use crate::replica::{self, ControlConfig, DetectorConfig, Member, StreamConfig};
 use crate::time::Nanos;
 use seqcast_wire::{SeqNo, Session};
 
@@ -185,5 +185,30 @@ pub(super) fn control(config: &Config, session: Session, me: Member) -> ControlC
         record_refresh: cluster.map_or(Nanos::ZERO, |cluster| cluster.record_refresh),
         stagger: cluster.map_or(Nanos::ZERO, |cluster| cluster.stagger),
         retry: Nanos::from_millis(2),
+    }
+}
+
+/// The streams' settings.
+pub(super) fn stream(config: &Config) -> StreamConfig {
+    let mut stream = StreamConfig::default();
+    if let Some(cluster) = &config.cluster {
+        stream.max_datagram_bytes = config.send.datagram_bytes;
+        stream.window_bytes = cluster.window_bytes;
+        stream.heartbeat = cluster.heartbeat;
+        // What fits the window is kept, if it comes early.
+        stream.stash_datagrams = (cluster.window_bytes / config.send.datagram_bytes).clamp(64, 1 << 14);
+    }
+    stream
+}
+
+/// When a silent node is suspected.
+pub(super) fn detector(config: &Config) -> DetectorConfig {
+    match &config.cluster {
+        Some(cluster) => DetectorConfig {
+            suspect_after: cluster.suspect_after,
+            max_suspect_after: cluster.max_suspect_after,
+            ..DetectorConfig::default()
+        },
+        None => DetectorConfig::default(),
     }
 }

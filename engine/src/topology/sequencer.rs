@@ -218,7 +218,7 @@ impl<E: Environment> Assembly<'_, E> {
         desk: Desk,
         broken: Broken,
     ) -> Result<(), AgentError> {
-        let Assembly { config, section, recovered, .. } = self;
+        let (config, section, recovered) = (self.config, self.section, &self.recovered);
         let me = Member { node: own_node(config, section)?, incarnation: recovered.incarnation };
         let control = plan::control(config, self.feed.session, me);
         let state = JournalState {
