@@ -517,3 +517,289 @@ impl Refuse {
         seal(datagram, crc32c)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+
+    /// CRC-32C bit by bit, as its polynomial says.
+    fn crc32c(bytes: &[u8]) -> u32 {
+        let bit = |crc: u32, _| (crc >> 1) ^ if crc & 1 == 1 { 0x82F6_3B78 } else { 0 };
+        !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), bit))
+    }
+
+    const FRAMES: [u8; 16] = *b"\xA0\xA1\xA2\xA3\xA4\xA5\xA6\xA7\xA8\xA9\xAA\xAB\xAC\xAD\xAE\xAF";
+
+    /// Made by another program, check sums included.
+    const APPEND_WIRE: [u8; APPEND_BYTES + 16] = *b"SQCR\x83\xAA\xB9\xCD\x01\x01\x00\x00\x02\x00MDREPL0001\
+        \x09\0\0\0\0\0\0\0\x18\x17\x16\x15\x14\x13\x12\x11\
+        \x02\x01\0\0\0\0\0\0\x08\0\0\0\0\0\0\0\x44\x43\x42\x41\x10\0\0\0\
+        \x05\x01\0\0\0\0\0\0\x03\x01\0\0\0\0\0\0\x01\x01\0\0\0\0\0\0\
+        \xA0\xA1\xA2\xA3\xA4\xA5\xA6\xA7\xA8\xA9\xAA\xAB\xAC\xAD\xAE\xAF";
+    const ENDED_WIRE: [u8; APPEND_BYTES] = *b"SQCR\x29\x82\x2E\x8C\x01\x01\x07\x00\x02\x00MDREPL0001\
+        \x09\0\0\0\0\0\0\0\x18\x17\x16\x15\x14\x13\x12\x11\
+        \x05\x01\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x54\x53\x52\x51\0\0\0\0\
+        \x05\x01\0\0\0\0\0\0\x05\x01\0\0\0\0\0\0\x05\x01\0\0\0\0\0\0";
+    const ACK_WIRE: [u8; ACK_BYTES] = *b"SQCR\x94\xF4\x18\xB8\x01\x02\x00\x00\x01\x00MDREPL0001\
+        \x09\0\0\0\0\0\0\0\x28\x27\x26\x25\x24\x23\x22\x21\
+        \x04\x01\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x64\x63\x62\x61\0\0\0\0\
+        \x02\x01\0\0\0\0\0\0\x03\x01\0\0\0\0\0\0\x07\x01\0\0\0\0\0\0\x01\x01\0\0\0\0\0\0";
+    const ENDED_ACK_WIRE: [u8; ACK_BYTES] = *b"SQCR\xE4\x20\x4E\x47\x01\x02\x0F\x00\x01\x00MDREPL0001\
+        \x09\0\0\0\0\0\0\0\x28\x27\x26\x25\x24\x23\x22\x21\
+        \x05\x01\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x54\x53\x52\x51\0\0\0\0\
+        \x05\x01\0\0\0\0\0\0\x05\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05\x01\0\0\0\0\0\0";
+    const REFUSE_WIRE: [u8; HEADER_BYTES] = *b"SQCR\xFE\x70\xD8\xF5\x01\x03\x00\x00\x00\x00MDREPL0001\
+        \x0A\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0";
+
+    fn to(next: u64) -> Reach {
+        Reach::to(SeqNo::new(next).unwrap())
+    }
+
+    fn ended(next: u64) -> Reach {
+        Reach { ended: true, ..to(next) }
+    }
+
+    fn origin(node: u16, epoch: u64, incarnation: u64) -> Origin {
+        Origin { session: Session::from_wire(*b"MDREPL0001"), epoch, node, incarnation }
+    }
+
+    fn append() -> Append<'static> {
+        Append {
+            origin: origin(2, 9, 0x1112_1314_1516_1718),
+            previous: Position { at: to(0x102), epoch: 8, crc: 0x4142_4344 },
+            head: Head { end: to(0x105), committed: to(0x103), published: SeqNo::new(0x101).unwrap() },
+            frames: &FRAMES,
+        }
+    }
+
+    fn ended_append() -> Append<'static> {
+        let end = ended(0x105);
+        Append {
+            previous: Position { at: end, epoch: 9, crc: 0x5152_5354 },
+            head: Head { end, committed: end, published: end.next },
+            frames: &[],
+            ..append()
+        }
+    }
+
+    fn ack() -> Ack {
+        Ack {
+            origin: origin(1, 9, 0x2122_2324_2526_2728),
+            tail: Position { at: to(0x104), epoch: 9, crc: 0x6162_6364 },
+            verified: to(0x102),
+            received: to(0x103),
+            wanted: Some(to(0x107)),
+            committed: to(0x101),
+        }
+    }
+
+    fn ended_ack() -> Ack {
+        let end = ended(0x105);
+        let tail = ended_append().previous;
+        Ack { tail, verified: end, received: end, wanted: None, committed: end, ..ack() }
+    }
+
+    fn emit(datagram: &Datagram<'_>, buffer: &mut [u8]) -> usize {
+        match datagram {
+            Datagram::Append(append) => append.emit(buffer, crc32c),
+            Datagram::Ack(ack) => ack.emit(buffer, crc32c),
+            Datagram::Refuse(refuse) => refuse.emit(buffer, crc32c),
+        }
+    }
+
+    /// `wire` with other bytes at `at`, and a check sum that fits: what is refused is then refused for those.
+    fn patched(wire: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
+        let mut wire = wire.to_vec();
+        wire[at..at + bytes.len()].copy_from_slice(bytes);
+        resealed(wire)
+    }
+
+    fn resealed(mut wire: Vec<u8>) -> Vec<u8> {
+        seal(&mut wire, crc32c);
+        wire
+    }
+
+    fn error(wire: &[u8]) -> Error {
+        Datagram::parse(wire, crc32c).expect_err("a lying datagram")
+    }
+
+    fn field(wire: &[u8], at: usize, bytes: &[u8]) -> &'static str {
+        match error(&patched(wire, at, bytes)) {
+            Error::Field { name } => name,
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn every_field_stands_where_the_tables_say() {
+        for (wire, datagram) in [
+            (&APPEND_WIRE[..], Datagram::Append(append())),
+            (&ENDED_WIRE, Datagram::Append(ended_append())),
+            (&ACK_WIRE, Datagram::Ack(ack())),
+            (&ENDED_ACK_WIRE, Datagram::Ack(ended_ack())),
+            (&REFUSE_WIRE, Datagram::Refuse(Refuse { origin: origin(0, 10, 7) })),
+        ] {
+            assert_eq!(Datagram::parse(wire, crc32c), Ok(datagram));
+            let mut buffer = [0xEE; 200];
+            let len = emit(&datagram, &mut buffer);
+            assert_eq!(&buffer[..len], wire);
+            assert_eq!(emit(&datagram, &mut buffer[..len - 1]), 0);
+        }
+    }
+
+    #[test]
+    fn each_flag_says_one_thing() {
+        let flagged = |wire: &[u8], flags: u8| patched(wire, 10, &[flags]);
+        // Numbers made equal, so that any of them may have the flag of the end.
+        let wire = patched(&ENDED_WIRE, 10, &[FLAG_END]);
+        let Ok(Datagram::Append(append)) = Datagram::parse(&wire, crc32c) else { panic!() };
+        let ends = |a: &Append<'_>| (a.head.end.ended, a.head.committed.ended, a.previous.at.ended);
+        assert_eq!(ends(&append), (true, false, false));
+        for (flags, expected) in [(3, (true, true, false)), (5, (true, false, true))] {
+            let wire = flagged(&ENDED_WIRE, flags);
+            let Ok(Datagram::Append(append)) = Datagram::parse(&wire, crc32c) else { panic!() };
+            assert_eq!(ends(&append), expected);
+        }
+        for (flags, expected) in [
+            (4, [false, false, true, false]),
+            (6, [false, true, true, false]),
+            (12, [false, false, true, true]),
+            (13, [true, false, true, true]),
+        ] {
+            let wire = flagged(&ENDED_ACK_WIRE, flags);
+            let Ok(Datagram::Ack(ack)) = Datagram::parse(&wire, crc32c) else { panic!() };
+            let ends = [ack.verified, ack.committed, ack.tail.at, ack.received].map(|reach| reach.ended);
+            assert_eq!(ends, expected);
+        }
+        let wire = flagged(&ACK_WIRE, FLAG_WANTED);
+        let Ok(Datagram::Ack(ack)) = Datagram::parse(&wire, crc32c) else { panic!() };
+        assert_eq!(ack.wanted, Some(ended(0x107)));
+    }
+
+    #[test]
+    fn refuses_what_is_no_datagram_of_the_stream() {
+        for wire in [&APPEND_WIRE[..], &ACK_WIRE, &REFUSE_WIRE] {
+            assert_eq!(field(wire, 0, b"SQCA"), "magic");
+            assert_eq!(field(wire, 8, &[2]), "version");
+            assert_eq!(field(wire, 9, &[0]), "kind");
+            assert_eq!(field(wire, 9, &[4]), "kind");
+            assert_eq!(field(wire, 10, &[0x80]), "flags");
+            assert_eq!(field(wire, 11, &[1]), "reserved");
+            for len in 0..HEADER_BYTES {
+                let expected = Error::Truncated { needed: HEADER_BYTES, actual: len };
+                assert_eq!(error(&wire[..len]), expected);
+            }
+            let mut damaged = wire.to_vec();
+            damaged[4] ^= 1;
+            assert_eq!(error(&damaged), Error::Field { name: "check sum (CRC-32C)" });
+        }
+        assert_eq!(field(&REFUSE_WIRE, 10, &[1]), "flags");
+        assert_eq!(field(&APPEND_WIRE, 10, &[FLAG_RECEIVED]), "flags");
+        assert_eq!(field(&ENDED_ACK_WIRE, 10, &[0x1F]), "flags", "nothing is wanted");
+        assert_eq!(field(&APPEND_WIRE, 24, &[0]), "epoch");
+        assert_eq!(field(&REFUSE_WIRE, 24, &[0]), "epoch");
+        assert_eq!(field(&ACK_WIRE, 60, &[1]), "reserved");
+    }
+
+    #[test]
+    fn refuses_every_other_length() {
+        for len in HEADER_BYTES..APPEND_BYTES {
+            let expected = Error::Truncated { needed: APPEND_BYTES, actual: len };
+            assert_eq!(error(&resealed(APPEND_WIRE[..len].to_vec())), expected);
+        }
+        for len in APPEND_BYTES..APPEND_WIRE.len() {
+            let expected = Error::Truncated { needed: APPEND_WIRE.len(), actual: len };
+            assert_eq!(error(&resealed(APPEND_WIRE[..len].to_vec())), expected);
+        }
+        for len in HEADER_BYTES..ACK_BYTES {
+            let expected = Error::Truncated { needed: ACK_BYTES, actual: len };
+            assert_eq!(error(&resealed(ACK_WIRE[..len].to_vec())), expected);
+        }
+        for wire in [&APPEND_WIRE[..], &ACK_WIRE, &REFUSE_WIRE] {
+            let longer = resealed([wire, &[0]].concat());
+            assert_eq!(error(&longer), Error::Trailing { offset: wire.len() });
+        }
+        let odd = resealed([&APPEND_WIRE[..60], &[12, 0, 0, 0], &APPEND_WIRE[64..100]].concat());
+        assert_eq!(error(&odd), Error::Field { name: "frames (no multiple of 8 bytes)" });
+        let huge = patched(&APPEND_WIRE, 60, &[0xFF; 4]);
+        let needed = APPEND_BYTES + u32::MAX as usize;
+        assert_eq!(error(&huge), Error::Truncated { needed, actual: huge.len() });
+    }
+
+    #[test]
+    fn numbers_start_at_one() {
+        for at in [40, 64, 72, 80] {
+            assert_eq!(error(&patched(&APPEND_WIRE, at, &[0; 8])), Error::SeqNo, "at {at}");
+        }
+        for at in [40, 64, 72, 88] {
+            assert_eq!(error(&patched(&ACK_WIRE, at, &[0; 8])), Error::SeqNo, "at {at}");
+        }
+        assert!(Datagram::parse(&patched(&ACK_WIRE, 80, &[0; 8]), crc32c).is_ok(), "nothing wanted");
+    }
+
+    #[test]
+    fn no_part_goes_beyond_its_whole() {
+        assert_eq!(field(&APPEND_WIRE, 40, &[6]), "previous (beyond the end)");
+        assert_eq!(field(&APPEND_WIRE, 10, &[FLAG_POSITION]), "previous (beyond the end)");
+        assert_eq!(field(&APPEND_WIRE, 72, &[6]), "committed (beyond the end)");
+        assert_eq!(field(&APPEND_WIRE, 10, &[FLAG_COMMITTED]), "committed (beyond the end)");
+        assert_eq!(field(&APPEND_WIRE, 80, &[4]), "published (beyond committed)");
+        assert_eq!(field(&APPEND_WIRE, 40, &[5]), "frames (beyond the end)");
+        let end_frame = resealed({
+            let mut wire = APPEND_WIRE.to_vec();
+            (wire[10], wire[40]) = (FLAG_END, 5);
+            wire
+        });
+        assert!(Datagram::parse(&end_frame, crc32c).is_ok(), "the end of the session takes no number");
+        assert_eq!(field(&ACK_WIRE, 72, &[5]), "received (beyond the tail)");
+        assert_eq!(field(&ACK_WIRE, 10, &[FLAG_RECEIVED]), "received (beyond the tail)");
+        assert_eq!(field(&ACK_WIRE, 64, &[4]), "verified (beyond received)");
+        assert_eq!(field(&ACK_WIRE, 10, &[FLAG_END]), "verified (beyond received)");
+        assert_eq!(field(&ACK_WIRE, 88, &[5]), "committed (beyond the tail)");
+        assert_eq!(field(&ACK_WIRE, 80, &[3]), "wanted (received already)");
+    }
+
+    #[test]
+    fn without_an_epoch_nothing_is_verified() {
+        assert_eq!(field(&ACK_WIRE, 24, &[0]), "received (without an epoch)");
+        let hello = Ack {
+            origin: origin(1, 0, 5),
+            verified: Reach::NOTHING,
+            received: Reach::NOTHING,
+            wanted: None,
+            ..ack()
+        };
+        let mut buffer = [0; ACK_BYTES];
+        assert_eq!(hello.emit(&mut buffer, crc32c), ACK_BYTES);
+        assert_eq!(Datagram::parse(&buffer, crc32c), Ok(Datagram::Ack(hello)));
+        assert_eq!(field(&buffer, 80, &[9]), "received (without an epoch)");
+    }
+
+    #[test]
+    fn a_packer_takes_whole_frames_while_they_fit() {
+        let mut buffer = [0xEE; APPEND_BYTES + 20];
+        let mut packer = Packer::new(&mut buffer).unwrap();
+        assert!(packer.is_empty());
+        assert!(!packer.try_push(&[1; 12]), "no multiple of 8 bytes");
+        assert!(packer.try_push(&FRAMES[..8]) && packer.try_push(&FRAMES[8..]));
+        assert!(!packer.try_push(&[1; 8]), "4 bytes are left");
+        assert_eq!((packer.datagram_bytes(), packer.is_empty()), (APPEND_WIRE.len(), false));
+        let Append { origin, previous, head, .. } = append();
+        assert_eq!(packer.finish(&origin, &previous, &head, crc32c), APPEND_WIRE.len());
+        assert_eq!(buffer[..APPEND_WIRE.len()], APPEND_WIRE);
+        assert_eq!(buffer[APPEND_WIRE.len()..], [0xEE; 4]);
+        let needed = APPEND_BYTES;
+        let too_short = Packer::new(&mut buffer[..needed - 1]).map(|_| ());
+        assert_eq!(too_short, Err(Error::Truncated { needed, actual: needed - 1 }));
+    }
+
+    #[test]
+    fn reaches_are_ordered_by_what_is_counted_in() {
+        assert!(to(5) < ended(5) && ended(5) < to(6));
+        assert!(to(5).is_part_of(ended(5)) && ended(5).is_part_of(ended(5)) && to(5).is_part_of(to(6)));
+        assert!(!ended(5).is_part_of(to(6)), "nothing follows the end");
+        assert!(!ended(5).is_part_of(to(5)) && !to(6).is_part_of(ended(5)));
+    }
+}
