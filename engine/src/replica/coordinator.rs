@@ -142,6 +142,20 @@ impl LastSeen {
         self.0 = found;
         Ok(())
     }
+
+    /// Whether `record` may follow version `expected`, as far as that was seen.
+    ///
+    /// # Errors
+    /// It goes back behind it: whoever read it would refuse it.
+    pub fn check_swap(&self, expected: u64, record: Record) -> Result<(), WentBack> {
+        match self.0 {
+            Some(seen) if seen.revision == expected => {
+                let next = Versioned { revision: expected.saturating_add(1), record };
+                LastSeen(Some(seen)).check(Some(next))
+            }
+            _ => Ok(()), // Not based on what is there: it will be lost.
+        }
+    }
 }
 
 #[cfg(test)]
@@ -189,5 +203,12 @@ mod tests {
             assert_eq!(seen.check(found), Err(expected));
         }
         assert_eq!(seen.check(version(7, 3, 1, &[0, 1])), Ok(()), "what was refused has changed nothing");
+        let record = |epoch, primary| version(9, epoch, primary, &[primary]).unwrap().record;
+        assert_eq!(seen.check_swap(7, record(4, 0)), Ok(()));
+        assert_eq!(seen.check_swap(7, record(3, 1)), Ok(()));
+        assert_eq!(seen.check_swap(7, record(2, 1)), Err(WentBack::Epoch { found: 2, seen: 3 }));
+        assert!(matches!(seen.check_swap(7, record(3, 0)), Err(WentBack::Primary { .. })));
+        assert_eq!(seen.check_swap(6, record(2, 1)), Ok(()), "the coordinator will say that it is lost");
+        assert_eq!(LastSeen::default().check_swap(0, record(1, 1)), Ok(()));
     }
 }
