@@ -30,4 +30,6 @@ pub mod stat;
 pub mod agents;
 pub mod config;
 pub mod manual;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod topology;
