@@ -91,6 +91,9 @@ pub(super) fn source_feed(
     let mut feed = feed(config, source.lines.len(), source.rewind_servers.len());
     feed.rollover = Rollover::AfterEnd;
     feed.on_unfillable = Unfillable::Halt;
+    // A publisher may be away for longer than any number of requests takes. It keeps what is not committed, so it is
+    // asked until it is back.
+    feed.attempts = u32::MAX;
     feed.start = Start::At(known.map_or(SeqNo::FIRST, |(_, next)| next));
     feed.session = match (source.session, known) {
         (SourceSession::Only(session), _) | (SourceSession::Any, Some((session, _))) => {
