@@ -1,5 +1,6 @@
 //! `seqcast subscribe`: a subscriber with order books, from lines or from a capture.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,13 +13,15 @@ use seqcast_engine::io::pcap::{Contents, Pace, PcapDriver};
 use seqcast_engine::topology::{self, Node, SubscriberParts};
 use seqcast_wire::Session;
 use seqcast_wire::itch::Stock;
+use serde::Serialize;
 
 use super::Verdict;
 use super::process::{self, ConfigArgs, WiringArgs};
 use crate::output::{Output, UsageError, say};
 use crate::script::Renumber;
 use crate::view::{
-    Ending, Format, Outlet, OutletStatus, Recorder, Show, Summarizer, Tee, View, ViewConfig, parse_symbol,
+    Ending, Format, Outlet, OutletStatus, Recorder, Show, Summarizer, Summary, Tee, View, ViewConfig,
+    parse_symbol,
 };
 use crate::wiring::{Played, Wired};
 
@@ -128,17 +131,31 @@ pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<Verdict> {
             stop.set();
         }
     })?;
-    report(args, output, &watch)
+    let counters = counters.readings().into_iter().map(|counter| (counter.label, counter.value)).collect();
+    report(args, output, &watch, counters)
 }
 
-fn report(args: &Args, output: Output, watch: &Watch) -> anyhow::Result<Verdict> {
+/// The summary as JSON, with how the feed was received.
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    summary: &'a Summary,
+    counters: BTreeMap<String, u64>,
+}
+
+fn report(
+    args: &Args,
+    output: Output,
+    watch: &Watch,
+    counters: BTreeMap<String, u64>,
+) -> anyhow::Result<Verdict> {
     if let Some(failure) = watch.outlets.iter().find(|outlet| !outlet.is_hung_up()).and_then(|o| o.failure())
     {
         return Err(anyhow::anyhow!("cannot write: {failure}"));
     }
     let summary = watch.ending.summary().context("the books' agent left no summary")?;
     if args.show == Show::None {
-        output.print(summary, |data| summary.write_text(data))?;
+        output.print(&Report { summary, counters }, |data| summary.write_text(data))?;
     } else {
         let mut text = Vec::new();
         summary.write_text(&mut text)?;
