@@ -32,4 +32,6 @@ pub mod stat;
 pub mod agents;
 pub mod config;
 pub mod manual;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod topology;

@@ -60,7 +60,6 @@ const RULES: &[Rule] = &[
     // Edge
     Rule { module: "io",         ours: &["wire::net", "wire::Error", "mem", "limits", "time"],
                                                                    kind: Worldly, crates: &["io_uring", "libc", "memmap2", "pcap_parser", "rand", "rand_chacha", "rustix", "socket2", "thiserror", "tracing"] },
-                                                                   kind: Worldly, crates: &["io_uring", "libc", "memmap2", "pcap_parser", "rand", "rand_chacha", "socket2", "thiserror", "tracing"] },
     Rule { module: "coordinator", ours: &["wire::Session", "replica", "mem", "time"],
                                                                    kind: Worldly, crates: &["thiserror"] },
     Rule { module: "stat",       ours: &["wire", "mem", "limits", "time"],

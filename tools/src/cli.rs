@@ -11,6 +11,7 @@ mod journal;
 mod process;
 mod publish;
 mod sequence;
+mod sim;
 mod stats;
 mod subscribe;
 
@@ -63,6 +64,9 @@ enum Command {
     /// Check, print, follow or export a journal
     #[command(after_help = EXIT_CODES)]
     Journal(journal::Args),
+    /// Simulate publishers, sequencers and subscribers under faults, any number of seeds, and judge each run
+    #[command(after_help = EXIT_CODES)]
+    Sim(sim::Args),
     /// Print or check configurations
     #[command(after_help = EXIT_CODES)]
     Config(config::Args),
@@ -107,6 +111,7 @@ pub fn main() -> ExitCode {
         Command::Sequence(args) => sequence::run(&args, output),
         Command::Subscribe(args) => subscribe::run(&args, output),
         Command::Journal(args) => journal::run(&args, output),
+        Command::Sim(args) => sim::run(&args, output),
         Command::Config(args) => config::run(&args, output),
     };
     ended.map_or_else(|error| failure(&error), ExitCode::from)

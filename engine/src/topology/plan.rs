@@ -89,6 +89,9 @@ pub(super) fn source_feed(config: &Config, source: &config::Source) -> FeedPlan 
     let mut feed = feed(config, source.lines.len(), source.rewind_servers.len());
     feed.rollover = Rollover::AfterEnd;
     feed.on_unfillable = Unfillable::Halt;
+    // A publisher may be away for longer than any number of requests takes. It keeps what is not committed, so it is
+    // asked until it is back.
+    feed.attempts = u32::MAX;
     feed.session = match source.session {
         SourceSession::Only(session) => SessionRule::Pinned(session),
         SourceSession::Any => SessionRule::FirstSeen,
