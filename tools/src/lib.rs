@@ -1,6 +1,7 @@
 //! What stands behind the `seqcast` command: one file a subcommand, and the generator of order flow.
 
 pub mod cli;
+mod control;
 pub mod day;
 mod input;
 mod output;

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::text::{self, Text, text_by_from_str};
-use super::unit;
+use super::unit::{self, Prefix};
 use crate::time::Nanos;
 
 /// Port of etcd for its clients.
@@ -40,6 +40,10 @@ pub struct Cluster {
     /// How often a node reads the coordinator's record when nothing else makes it.
     #[serde(default = "record_refresh", with = "text")]
     pub record_refresh: Nanos,
+    /// Who may ask a node how it stands and command it, beside the nodes themselves: whoever has such an address, for
+    /// nobody proves who he is.
+    #[serde(default = "operators", with = "text::list")]
+    pub operators: Vec<Prefix>,
     /// Who keeps the record of the primary and the in-sync set.
     pub coordinator: Coordinator,
     /// The nodes, one to [`MAX_NODES`](crate::limits::MAX_NODES), in the same order on all of them: a node's number in
@@ -192,6 +196,10 @@ fn window_bytes() -> usize {
 
 fn record_refresh() -> Nanos {
     Nanos::from_millis(250)
+}
+
+fn operators() -> Vec<Prefix> {
+    vec![Prefix::LOOPBACK]
 }
 
 fn prefix() -> String {

@@ -20,7 +20,8 @@ use super::process::{self, ConfigArgs, WiringArgs};
 use crate::output::{Output, UsageError, say};
 use crate::script::Renumber;
 use crate::view::{
-    Ending, Format, Outlet, OutletStatus, Recorder, Show, Summarizer, Summary, Tee, View, ViewConfig, parse_symbol,
+    Ending, Format, Outlet, OutletStatus, Recorder, Show, Summarizer, Summary, Tee, View, ViewConfig,
+    parse_symbol,
 };
 use crate::wiring::{Played, Wired};
 
