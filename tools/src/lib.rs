@@ -1,6 +1,8 @@
 //! What stands behind the `seqcast` command: one file a subcommand, and the generator of order flow.
 
 pub mod cli;
+mod control;
+mod coordinator;
 pub mod day;
 mod input;
 mod output;

@@ -122,7 +122,8 @@ impl<D: Driver> Ingress<D> {
         let acknowledgers = plans.iter().map(|plan| plan.acknowledge_to.map(Acknowledger::new)).collect();
         let sources = vec![Source::default(); plans.len()];
         let wall_ns = wall.now_ns();
-        let order = Order { sequencer: None, admission, ring, wall, wall_ns, sources, refusals: 0, trace: None };
+        let order =
+            Order { sequencer: None, admission, ring, wall, wall_ns, sources, refusals: 0, trace: None };
         let intake = Intake::open(driver, &feeds)?;
         let recoveries = plans.iter().map(|_| Latency::new()).collect();
         Ok(Ingress {

@@ -26,11 +26,11 @@ use super::steward::CoordinatorClient;
 use crate::frame::{Chain, Frame};
 use crate::io::{Bind, Destination, Driver, EndpointId, EndpointSpec};
 use crate::journal::{AppendError, Journal, JournalReader, Published};
+use crate::limits::MAX_NODES;
 use crate::replica::{
     Action, Answer, AppendOutcome, Broken, CommitGate, Control, DetectorConfig, Head, Inbound, JournalState,
     Member, Position, Reach, Refusals, Role, StreamConfig,
 };
-use crate::limits::MAX_NODES;
 use crate::ring::broadcast::Reader;
 use crate::runtime::{Agent, AgentError, WallClock};
 use crate::sync::Flag;
@@ -264,7 +264,9 @@ impl<D: Driver> Replica<D> {
                         AppendOutcome::Stale => *refuse = Some(received.from),
                         AppendOutcome::HigherEpoch { epoch, .. } => control.on_higher_epoch(now, epoch),
                         AppendOutcome::Damaged(_) => counts.damaged_datagrams += 1,
-                        AppendOutcome::NotPrimary(_) | AppendOutcome::Foreign => counts.strange_datagrams += 1,
+                        AppendOutcome::NotPrimary(_) | AppendOutcome::Foreign => {
+                            counts.strange_datagrams += 1
+                        }
                         outcome => fatal = fatal.take().or(Some(outcome)),
                     }
                 }
@@ -329,7 +331,9 @@ impl<D: Driver> Replica<D> {
         let committed = self.watermarks.committed.load().min(tail.at.next);
         let verified = match own::position_at(&self.reader, committed) {
             Some(position) => position,
-            None => return Err(AgentError::failed(format_args!("message {committed} is not in the journal"))),
+            None => {
+                return Err(AgentError::failed(format_args!("message {committed} is not in the journal")));
+            }
         };
         self.inbound.follow(epoch, primary, verified);
         if let Some(peer) = self.peers.of(primary.node) {

@@ -40,7 +40,8 @@ pub struct Cluster {
     /// How often a node reads the coordinator's record when nothing else makes it.
     #[serde(default = "record_refresh", with = "text")]
     pub record_refresh: Nanos,
-    /// Who may ask for the nodes' status and command them, beside the nodes themselves.
+    /// Who may ask a node how it stands and command it, beside the nodes themselves: whoever has such an address, for
+    /// nobody proves who he is.
     #[serde(default = "operators", with = "text::list")]
     pub operators: Vec<Prefix>,
     /// Who keeps the record of the primary and the in-sync set.
@@ -169,10 +170,6 @@ impl fmt::Display for Endpoint {
 
 text_by_from_str!(Endpoint, "an address such as \"http://10.1.0.9:2379\" (or https://)");
 
-fn operators() -> Vec<Prefix> {
-    vec![Prefix::LOOPBACK]
-}
-
 fn heartbeat() -> Nanos {
     Nanos::from_millis(1)
 }
@@ -199,6 +196,10 @@ fn window_bytes() -> usize {
 
 fn record_refresh() -> Nanos {
     Nanos::from_millis(250)
+}
+
+fn operators() -> Vec<Prefix> {
+    vec![Prefix::LOOPBACK]
 }
 
 fn prefix() -> String {

@@ -236,11 +236,19 @@ struct Candidacy {
 enum State {
     Joining,
     /// Promising the epoch of `primary`, to follow it then.
-    Adopting { epoch: u64, primary: Member },
-    Standby { epoch: u64, primary: Member },
+    Adopting {
+        epoch: u64,
+        primary: Member,
+    },
+    Standby {
+        epoch: u64,
+        primary: Member,
+    },
     Candidate(Candidacy),
     /// `renewal` is a new epoch of the same primary, when a member has promised a higher one.
-    Primary { renewal: Option<Candidacy> },
+    Primary {
+        renewal: Option<Candidacy>,
+    },
 }
 
 /// The state machine.
@@ -470,9 +478,8 @@ impl Control {
         } else {
             in_sync.without(known.record.primary.node)
         };
-        let before_me = |member: &&Member| {
-            member.node < self.config.me.node && member.node != known.record.primary.node
-        };
+        let before_me =
+            |member: &&Member| member.node < self.config.me.node && member.node != known.record.primary.node;
         let rank = in_sync.as_slice().iter().filter(before_me).count() as u64;
         let wait = (!is_asked && rank > 0).then(|| now + Nanos(self.config.stagger.0 * rank));
         self.stand(now, known.revision, next_set, wait);
@@ -812,7 +819,13 @@ impl Control {
         // The swap compares with the version known: if somebody took over it is lost, and the record says to whom.
         self.promised = self.promised.max(epoch) + 1;
         let record = Record { epoch: self.promised, in_sync: *gate.stored(), ..known.record };
-        let renewal = Candidacy { from: None, expected: known.revision, record, is_given: false, stage: Stage::Promising };
+        let renewal = Candidacy {
+            from: None,
+            expected: known.revision,
+            record,
+            is_given: false,
+            stage: Stage::Promising,
+        };
         self.act(Action::Promise(self.promised));
         self.tell(Notice::Standing { epoch: self.promised });
         self.state = State::Primary { renewal: Some(renewal) };

@@ -15,7 +15,7 @@ use crate::book::{Applied, Books, BooksConfig};
 use crate::runtime::{Agent, AgentError, Invoker};
 use crate::stat::{Counters, CountersSpec};
 use crate::time::Nanos;
-use crate::topology::{self, Environment, Node, SubscriberParts};
+use crate::topology::{self, Environment, Node, SequencerParts, SubscriberParts};
 use std::sync::Arc;
 
 /// Room for the orders that the loads keep open.
@@ -70,7 +70,8 @@ impl Process {
             (Kind::Publisher, None) => return Err(AgentError::failed("a publisher with nothing to say")),
             (Kind::Sequencer, _) => {
                 let driver = environment.driver("ingress", &plan.config, &mut Node::default())?;
-                topology::sequencer_in(&mut environment, driver, &plan.config, &counters()?, BOOKS, None)?
+                let parts = SequencerParts { books: BOOKS, ..SequencerParts::default() };
+                topology::sequencer_in(&mut environment, driver, &plan.config, &counters()?, parts)?
             }
             (Kind::Subscriber { .. }, _) => {
                 let parts = SubscriberParts {

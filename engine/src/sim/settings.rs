@@ -146,7 +146,7 @@ impl Settings {
         };
         let section = Sequencer {
             name: format!("seq{node}"),
-            min_in_sync: 1,
+            min_in_sync: Some(1),
             durability: if self.is_durable { Durability::Disk } else { Durability::Memory },
             end_with_sources: self.ends,
             sources: (0..self.publishers).map(source).collect(),

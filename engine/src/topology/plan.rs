@@ -9,10 +9,10 @@ use crate::downstream::{Pacing, SenderConfig};
 use crate::feed::{FeedConfig, Rollover, SessionRule, Start, Unfillable};
 use crate::io::{AnyDriver, DriverChoice, DriverConfig, open_best};
 use crate::mem::{Region, RegionSpec};
+use crate::replica::{self, ControlConfig, DetectorConfig, Member, StreamConfig};
 use crate::rewind::{Bucket, Prefix, ServerConfig};
 use crate::ring::broadcast::{self, RingSpec, Subscriptions, Writer};
 use crate::runtime::AgentError;
-use crate::replica::{self, ControlConfig, DetectorConfig, Member, StreamConfig};
 use crate::time::Nanos;
 use seqcast_wire::{SeqNo, Session};
 
@@ -175,7 +175,8 @@ pub(super) fn rewind_server(
 /// The rules of this node's role.
 pub(super) fn control(config: &Config, session: Session, me: Member) -> ControlConfig {
     let cluster = config.cluster.as_ref();
-    let durability = config.sequencer.as_ref().map_or(config::Durability::Memory, |section| section.durability);
+    let durability =
+        config.sequencer.as_ref().map_or(config::Durability::Memory, |section| section.durability);
     ControlConfig {
         me,
         session,

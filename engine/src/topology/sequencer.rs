@@ -149,7 +149,10 @@ fn own_node(config: &Config, section: &config::Sequencer) -> Result<NodeId, Agen
     let Some(cluster) = &config.cluster else { return Ok(NodeId(0)) };
     let at = cluster.nodes.iter().position(|node| node.name == section.name);
     let at = at.ok_or_else(|| {
-        AgentError::failed(format_args!("sequencer.name is {:?}, and [cluster] has no such node", section.name))
+        AgentError::failed(format_args!(
+            "sequencer.name is {:?}, and [cluster] has no such node",
+            section.name
+        ))
     })?;
     Ok(NodeId(at as u16))
 }
@@ -243,7 +246,12 @@ impl<E: Environment> Assembly<'_, E> {
             session: self.feed.session,
             stream: plan::stream(config),
             detector: plan::detector(config),
-            nodes: config.cluster.iter().flat_map(|cluster| &cluster.nodes).map(|node| node.replication).collect(),
+            nodes: config
+                .cluster
+                .iter()
+                .flat_map(|cluster| &cluster.nodes)
+                .map(|node| node.replication)
+                .collect(),
             syncs: section.durability == Durability::Disk,
             lag_timeout: config.cluster.as_ref().map_or(Nanos(u64::MAX), |cluster| cluster.lag_timeout),
             ring,

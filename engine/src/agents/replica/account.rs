@@ -69,7 +69,11 @@ impl<D: Driver> Replica<D> {
                 self.tell(What::Closed, None, "the coordinator lost its record: restore it");
             }
             Notice::OldRecord { .. } => {
-                self.tell(What::Closed, None, "the coordinator was restored from an old backup: make it current");
+                self.tell(
+                    What::Closed,
+                    None,
+                    "the coordinator was restored from an old backup: make it current",
+                );
             }
             Notice::ForeignRecord(_) => {
                 self.tell(What::Closed, None, "the record is about another session: give each its own place");
@@ -177,9 +181,8 @@ impl<D: Driver> Replica<D> {
         let refusals = &mut self.refusals;
         let to = [Destination { endpoint, to }];
         // One that finds no room is one that got lost: the primary speaks again.
-        let _ = self
-            .driver
-            .transmit(&to, repl::HEADER_BYTES, |buffer| refusals.answer(now, promised, buffer));
+        let _ =
+            self.driver.transmit(&to, repl::HEADER_BYTES, |buffer| refusals.answer(now, promised, buffer));
     }
 
     pub(super) fn report(&mut self, now: Nanos) {

@@ -3,10 +3,7 @@
 use seqcast_wire::SeqNo;
 
 use crate::frame::Chain;
-use crate::journal::{AppendError, Cursor, Journal, JournalReader};
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum CutError { #[error("x")] NotReady }
-
+use crate::journal::{AppendError, Cursor, CutError, Journal, JournalReader};
 use crate::replica::{History, Position, Reach, Standby};
 
 /// What a journal could not do, and trying again would not help.
@@ -20,10 +17,7 @@ pub(super) enum OwnError {
 
 /// The position before the frame numbered `next`; `None` when the journal does not reach so far, either way.
 pub(super) fn position_at(reader: &JournalReader, next: SeqNo) -> Option<Position> {
-    if next == SeqNo::FIRST { return Some(Position::START); }
-    let mut c = reader.cursor_at(SeqNo::new(next.value()-1)?)?;
-    let f = c.peek_frame().ok()??;
-    let (epoch, crc) = (f.header().epoch.get(), f.header().crc.get());
+    let (epoch, crc) = reader.position_at(next)?;
     Some(Position { at: Reach::to(next), epoch, crc })
 }
 
@@ -98,7 +92,7 @@ impl Standby for Followed<'_> {
     }
 
     fn cut_back(&mut self, to: SeqNo) -> bool {
-        match { let _ = to; Err::<(), _>(CutError::NotReady) } {
+        match self.journal.cut_back(to) {
             Ok(()) => {
                 *self.cuts += 1;
                 true

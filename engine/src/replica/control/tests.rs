@@ -98,7 +98,7 @@ fn the_first_node_of_all_leads_and_the_others_follow_it() {
     let mut second = node(1, 0, 1, 0);
     assert_eq!(run(&mut second, T0, &mut register), [], "it lets the first go first");
     assert_eq!(run(&mut first, T0, &mut register), [Action::StopAcknowledging(1), Action::Lead { epoch: 1 }]);
-    assert_eq!(first.gate().unwrap().admitting().is_err(), true, "one member is below the minimum");
+    assert!(first.gate().unwrap().admitting().is_err(), "one member is below the minimum");
     let later = T0 + Nanos::from_millis(6);
     let actions = run(&mut second, later, &mut register);
     assert_eq!(actions.last(), Some(&Action::Follow { epoch: 1, primary: member(0) }), "{actions:?}");
@@ -109,7 +109,10 @@ fn a_standby_takes_over_by_one_swap_without_the_old_primary() {
     let mut register = Register::holding(40, 7, 0, &[0, 1, 2]);
     let mut control = standby(1, &mut register);
     control.on_suspicion(T0, Suspect::Closed);
-    assert_eq!(run(&mut control, T0, &mut register), [Action::StopAcknowledging(8), Action::Lead { epoch: 8 }]);
+    assert_eq!(
+        run(&mut control, T0, &mut register),
+        [Action::StopAcknowledging(8), Action::Lead { epoch: 8 }]
+    );
     let record = register.0.unwrap().record;
     assert_eq!((record.epoch, record.primary, record.in_sync), (8, member(1), set(&[1, 2])));
     assert_eq!(*control.gate().unwrap().local(), set(&[1, 2]));
@@ -248,7 +251,11 @@ fn a_restored_backup_and_a_lost_record_are_refused() {
     for step in 1..100 {
         run(&mut control, T0 + Nanos::from_millis(10 * step), &mut register);
     }
-    assert_eq!((control.role(), register.0), (Role::Joining, None), "it has a history, and makes no first record");
+    assert_eq!(
+        (control.role(), register.0),
+        (Role::Joining, None),
+        "it has a history, and makes no first record"
+    );
 }
 
 #[test]
