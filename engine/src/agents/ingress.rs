@@ -76,6 +76,8 @@ pub struct IngressTrace {
 pub struct Ingress<D> {
     intake: Intake<D>,
     directives: Directives,
+    /// Another node leads: what arrives here is its business.
+    rests: bool,
     order: Order,
     watermarks: Watermarks,
     acknowledgers: Vec<Option<Acknowledger>>,
@@ -129,6 +131,7 @@ impl<D: Driver> Ingress<D> {
         Ok(Ingress {
             intake,
             directives,
+            rests: false,
             order,
             watermarks,
             acknowledgers,
@@ -155,6 +158,7 @@ impl<D: Driver> Ingress<D> {
     fn direct(&mut self, directive: Directive) -> Result<(), AgentError> {
         let Directive::Lead(lead) = directive else {
             self.order.sequencer = None;
+            self.rests = true;
             return Ok(());
         };
         let Lead { epoch, chain, published } = *lead;
@@ -180,6 +184,7 @@ impl<D: Driver> Ingress<D> {
             }
         }
         self.order.sequencer = Some(sequencer);
+        self.rests = false;
         Ok(())
     }
 
@@ -339,7 +344,10 @@ impl<D: Driver + Send> Agent for Ingress<D> {
             self.direct(directive)?;
         }
         if self.order.sequencer.is_none() {
-            self.intake.drain(now)?;
+            // Until somebody leads it stays in the driver: that may yet be this node.
+            if self.rests {
+                self.intake.drain(now)?;
+            }
             return self.finish(now, 0);
         }
         self.order.wall_ns = self.order.wall.now_ns();

@@ -339,7 +339,7 @@ impl<D: Driver> Replica<D> {
         if let Some(peer) = self.peers.of(primary.node) {
             peer.detector.settle(now);
         }
-        Ok(())
+        self.listeners.iter().try_for_each(|listener| give(listener, Directive::Rest))
     }
 
     fn lead(&mut self, now: Nanos, epoch: u64) -> Result<(), AgentError> {
