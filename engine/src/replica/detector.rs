@@ -200,3 +200,212 @@ impl Detector {
         &self.stats
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CONFIG: DetectorConfig = DetectorConfig {
+        suspect_after: Nanos(1_000),
+        max_suspect_after: Nanos(5_000),
+        calm: Nanos(1_000_000),
+    };
+
+    struct Watch {
+        detector: Detector,
+        now: Nanos,
+    }
+
+    impl Watch {
+        fn new() -> Watch {
+            let now = Nanos::from_secs(1);
+            Watch { detector: Detector::new(&CONFIG, now).unwrap(), now }
+        }
+
+        /// Time passes, in duty cycles of 100 ns. The first suspicion, and after how long it came.
+        fn wait(&mut self, span: u64) -> Option<(u64, Suspicion)> {
+            let mut raised = None;
+            for cycle in 1..=span / 100 {
+                self.now = self.now + Nanos(100);
+                if let Some(suspicion) = self.detector.poll(self.now) {
+                    assert!(raised.is_none(), "a suspicion is raised once");
+                    raised = Some((cycle * 100, suspicion));
+                }
+            }
+            raised
+        }
+
+        /// This node stands still.
+        fn pause(&mut self, span: u64) -> Option<Suspicion> {
+            self.now = self.now + Nanos(span);
+            self.detector.poll(self.now)
+        }
+
+        fn hear(&mut self) {
+            self.detector.on_heard(self.now);
+        }
+
+        fn close(&mut self) {
+            self.detector.on_link_closed(self.now);
+        }
+    }
+
+    fn silent(ns: u64) -> Suspicion {
+        Suspicion::Silent(Nanos(ns))
+    }
+
+    #[test]
+    fn a_silent_peer_is_suspected_once() {
+        let mut watch = Watch::new();
+        for _ in 0..10 {
+            assert_eq!(watch.wait(900), None);
+            watch.hear();
+        }
+        assert_eq!(watch.wait(50_000), Some((1_000, silent(1_000))));
+        assert_eq!(watch.detector.suspected(), Some(silent(1_000)));
+        assert_eq!((watch.detector.stats().suspicions, watch.detector.stats().false_suspicions), (1, 0));
+    }
+
+    #[test]
+    fn a_closed_connection_is_suspicion_enough() {
+        let mut watch = Watch::new();
+        watch.hear();
+        watch.close();
+        assert_eq!(watch.pause(3_000), Some(Suspicion::LinkClosed), "however long this node stood still");
+    }
+
+    #[test]
+    fn what_was_on_its_way_when_the_connection_closed_is_no_sign_of_life() {
+        let mut watch = Watch::new();
+        watch.close();
+        watch.hear();
+        assert_eq!(watch.wait(100), Some((100, Suspicion::LinkClosed)));
+        watch.hear();
+        assert_eq!(watch.detector.suspected(), Some(Suspicion::LinkClosed));
+        assert_eq!(watch.wait(900), None);
+        watch.hear();
+        assert_eq!(watch.detector.suspected(), None, "a timeout later it still speaks");
+        assert_eq!(watch.detector.stats().false_suspicions, 1);
+    }
+
+    #[test]
+    fn a_connection_that_closed_without_the_peers_end_makes_the_next_one_doubtful() {
+        let mut watch = Watch::new();
+        watch.close();
+        assert!(watch.wait(1_000).is_some());
+        watch.hear();
+        watch.close();
+        assert_eq!(watch.wait(1_500), None);
+        assert_eq!(watch.wait(1_000), Some((500, silent(2_000))), "silence decides, with the longer timeout");
+        assert_eq!(watch.detector.stats().doubted_closings, 1);
+        watch.hear();
+        watch.wait(1_100_000);
+        watch.hear();
+        watch.detector.settle(watch.now);
+        watch.close();
+        assert_eq!(watch.wait(100), Some((100, Suspicion::LinkClosed)), "calm again");
+    }
+
+    #[test]
+    fn a_pause_of_this_node_voids_the_silence() {
+        let mut watch = Watch::new();
+        watch.wait(900);
+        assert_eq!(watch.pause(500), None);
+        assert_eq!(watch.wait(900), None);
+        assert_eq!(watch.pause(1_000_000), None);
+        assert_eq!(
+            watch.wait(2_000).map(|(after, _)| after),
+            Some(2_000),
+            "two pauses in a row: a longer timeout"
+        );
+        assert_eq!(watch.detector.stats().stalls, 2);
+        let mut watch = Watch::new();
+        watch.wait(900);
+        assert_eq!(watch.pause(400), Some(silent(1_300)), "a shorter one does not");
+    }
+
+    /// A node that is slow all the time still comes to suspect a dead peer, later.
+    #[test]
+    fn a_node_that_always_pauses_waits_longer_but_not_for_ever() {
+        let mut watch = Watch::new();
+        let mut cycles = 0;
+        while watch.pause(600).is_none() {
+            cycles += 1;
+            assert!(cycles < 100);
+        }
+        assert_eq!(watch.detector.timeout(), Nanos(2_000));
+        // While the peer is heard, pauses raise nothing.
+        let mut watch = Watch::new();
+        for _ in 0..100 {
+            watch.now = watch.now + Nanos(600);
+            watch.hear();
+            assert_eq!(watch.detector.poll(watch.now), None);
+        }
+        assert_eq!(watch.detector.timeout(), Nanos(1_000));
+    }
+
+    #[test]
+    fn false_suspicions_double_the_timeout_up_to_its_bound_and_calm_takes_it_back() {
+        let mut watch = Watch::new();
+        for expected in [1_000, 2_000, 4_000, 5_000, 5_000] {
+            assert_eq!(watch.wait(6_000), Some((expected, silent(expected))));
+            watch.hear();
+        }
+        assert_eq!(watch.detector.stats().false_suspicions, 5);
+        for expected in [2_500, 1_250, 1_000, 1_000] {
+            for _ in 0..2_000 {
+                watch.wait(500);
+                watch.hear();
+            }
+            assert_eq!(watch.detector.timeout(), Nanos(expected));
+        }
+    }
+
+    #[test]
+    fn a_new_epoch_settles_a_suspicion_without_a_verdict() {
+        let mut watch = Watch::new();
+        watch.wait(1_000);
+        watch.detector.settle(watch.now);
+        watch.hear();
+        assert_eq!((watch.detector.suspected(), watch.detector.timeout()), (None, Nanos(1_000)));
+        watch.close();
+        watch.detector.settle(watch.now);
+        assert_eq!(watch.wait(900), None);
+        assert_eq!((watch.detector.stats().suspicions, watch.detector.stats().false_suspicions), (1, 0));
+    }
+
+    #[test]
+    fn a_setting_that_cannot_work_is_refused() {
+        for config in [
+            DetectorConfig { suspect_after: Nanos::ZERO, ..CONFIG },
+            DetectorConfig { max_suspect_after: Nanos(999), ..CONFIG },
+            DetectorConfig { calm: Nanos::ZERO, ..CONFIG },
+        ] {
+            assert!(Detector::new(&config, Nanos::ZERO).is_err());
+        }
+        assert!(DetectorConfig::default().check().is_ok());
+    }
+
+    proptest! {
+        /// A peer that speaks in time is never suspected, however this node pauses; a dead one always is, in bounded time.
+        #[test]
+        fn suspects_the_dead_and_not_the_living(
+            cycles in prop::collection::vec((1u64..3_000, any::<bool>()), 1..200), tail in 1u64..900,
+        ) {
+            let mut watch = Watch::new();
+            for (span, long) in cycles {
+                // What came during a pause is read before the silence is judged.
+                watch.now = watch.now + Nanos(if long { span } else { span % 900 });
+                watch.hear();
+                prop_assert_eq!(watch.detector.poll(watch.now), None);
+            }
+            let mut waited = 0;
+            while watch.pause(tail).is_none() {
+                waited += tail;
+                prop_assert!(waited <= 20_000, "{}", waited);
+            }
+        }
+    }
+}

@@ -127,8 +127,8 @@ struct Following {
     primary: Member,
     /// Up to here the journal equals the primary's history.
     verified: Position,
-    /// How far the primary is: the most that it said, in this epoch.
-    head: Head,
+    /// How far the primary is: the most that it said in this epoch; `None` until it was heard.
+    head: Option<Head>,
     /// A point of its history that the primary spoke of. What lies before was sent.
     sent: Reach,
     broken: Broken,
@@ -202,10 +202,9 @@ impl Inbound {
     pub fn follow(&mut self, epoch: u64, primary: Member, verified: Position) {
         assert!(epoch >= self.promised && epoch > 0, "an epoch below the promised one is refused for good");
         assert!(primary.node != self.me.node, "a node does not follow itself");
-        let head = Head { end: Reach::NOTHING, committed: Reach::NOTHING, published: SeqNo::FIRST };
         self.promised = epoch;
         let (sent, broken) = (Reach::NOTHING, self.broken);
-        self.following = Some(Following { epoch, primary, verified, head, sent, broken });
+        self.following = Some(Following { epoch, primary, verified, head: None, sent, broken });
         self.silent = false;
         self.stash.clear();
         self.committed = self.committed.max(verified.at);
@@ -287,7 +286,9 @@ impl Inbound {
             }
         }
         following.cut_longer_tail(standby, &mut self.stats);
-        self.committed = self.committed.max(following.head.committed.min(following.verified.at));
+        if let Some(head) = following.head {
+            self.committed = self.committed.max(head.committed.min(following.verified.at));
+        }
         AppendOutcome::Accepted
     }
 
@@ -344,7 +345,11 @@ impl Inbound {
                 incarnation: self.me.incarnation,
             },
             tail: Position::from(chain),
-            verified: durable.map_or(received, |durable| durable.min(received)),
+            verified: match durable {
+                // The end of the session counts only with all that comes before it.
+                Some(durable) if durable < received => Reach::to(durable.next),
+                _ => received,
+            },
             received,
             wanted: self.wanted(),
             committed: self.committed,
@@ -381,9 +386,9 @@ impl Inbound {
         self.committed
     }
 
-    /// How far the primary that is followed is, by the most that it said.
+    /// How far the primary that is followed is, by the most that it said; `None` until it was heard.
     pub fn head(&self) -> Option<&Head> {
-        self.following.as_ref().map(|following| &following.head)
+        self.following.as_ref().and_then(|following| following.head.as_ref())
     }
 
     /// What was counted so far.
@@ -395,9 +400,10 @@ impl Inbound {
 impl Following {
     /// Notes how far the primary is. In one epoch all of that only grows, so the most that was said is true.
     fn hear(&mut self, append: &repl::Append<'_>) {
-        self.head.end = self.head.end.max(append.head.end);
-        self.head.committed = self.head.committed.max(append.head.committed);
-        self.head.published = self.head.published.max(append.head.published);
+        let head = self.head.get_or_insert(append.head);
+        head.end = head.end.max(append.head.end);
+        head.committed = head.committed.max(append.head.committed);
+        head.published = head.published.max(append.head.published);
         self.sent = self.sent.max(append.previous.at);
     }
 
@@ -503,7 +509,8 @@ impl Following {
     /// what is older is sure to be no part of it.
     fn cut_longer_tail(&mut self, standby: &mut impl Standby, stats: &mut InboundStats) {
         let chain = standby.chain();
-        let goes_beyond = self.verified.at == self.head.end && reach(chain) > self.verified.at;
+        let is_at_end = self.head.is_some_and(|head| head.end == self.verified.at);
+        let goes_beyond = is_at_end && reach(chain) > self.verified.at;
         if goes_beyond && chain.epoch() < self.epoch && standby.cut_back(self.verified.at.next) {
             stats.cuts += 1;
         }

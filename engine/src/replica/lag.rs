@@ -81,3 +81,58 @@ impl LagMeter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use seqcast_wire::SeqNo;
+
+    use super::*;
+
+    fn to(next: u64) -> Reach {
+        Reach::to(SeqNo::new(next).unwrap())
+    }
+
+    #[test]
+    fn age_is_how_old_the_verified_state_is_whatever_progress_is_made() {
+        let mut meter = LagMeter::new(Nanos(10));
+        meter.poll(Nanos(1_000), to(1));
+        for n in 1..=100 {
+            // Three messages each time, the peer verifies one.
+            meter.on_verified(Nanos(1_000 + n), to(1 + n));
+            meter.poll(Nanos(1_000 + n), to(1 + 3 * n));
+        }
+        let lag = meter.lag(Nanos(1_100));
+        assert_eq!((lag.messages, lag.stuck), (200, Nanos::ZERO));
+        // What it verified by now, number 100, was there at 1034; the goals on the way are powers of three.
+        assert!((66..=81).contains(&lag.age.0), "{lag:?}");
+        meter.on_verified(Nanos(1_101), to(301));
+        meter.poll(Nanos(1_101), to(301));
+        assert_eq!(meter.lag(Nanos(1_150)), Lag { messages: 0, stuck: Nanos::ZERO, age: Nanos::ZERO });
+    }
+
+    #[test]
+    fn the_end_of_the_session_is_behind_too() {
+        let mut meter = LagMeter::new(Nanos(10));
+        meter.on_verified(Nanos(5), to(7));
+        meter.poll(Nanos(5), to(7));
+        let ended = Reach { ended: true, ..to(7) };
+        meter.poll(Nanos(10), ended);
+        let lag = meter.lag(Nanos(11));
+        assert_eq!((lag.messages, lag.stuck), (0, Nanos(6)));
+    }
+
+    #[test]
+    fn pauses_of_this_node_count_in_part() {
+        let mut meter = LagMeter::new(Nanos(10));
+        meter.poll(Nanos(1_000_000), to(5));
+        assert_eq!(
+            meter.lag(Nanos(1_000_000)).stuck,
+            Nanos(10),
+            "nothing was measured before the first poll"
+        );
+        meter.poll(Nanos(2_000_000), to(5));
+        assert_eq!(meter.lag(Nanos(2_000_000)).stuck, Nanos(20));
+        meter.poll(Nanos(2_000_007), to(5));
+        assert_eq!(meter.lag(Nanos(2_000_007)).age, Nanos(27));
+    }
+}

@@ -195,7 +195,9 @@ impl Outbound {
             self.received = resume;
             self.flight.on_acked(resume);
             self.lag.on_verified(now, ack.verified.max(self.lag.verified()));
-            if let Some(wanted) = ack.wanted {
+            if resume > self.sent.at {
+                self.start(resume, history);
+            } else if let Some(wanted) = ack.wanted {
                 self.repair(now, wanted, history);
             }
         } else if self.state == State::Streaming
@@ -367,9 +369,11 @@ impl Outbound {
         self.heartbeat_due = now + self.config.heartbeat;
     }
 
-    /// How far the peer has the history of this epoch, as durable as configured.
-    pub fn verified(&self) -> Reach {
-        self.lag.verified()
+    /// Who the stream goes to and how far it has the history of this epoch, as durable as configured; `None` while
+    /// nothing is streamed.
+    pub fn verified(&self) -> Option<(Member, Reach)> {
+        let member = Member { node: self.peer, incarnation: self.incarnation };
+        (self.state == State::Streaming).then(|| (member, self.lag.verified()))
     }
 
     /// How far the peer is behind, as of the last [`Outbound::poll`].
