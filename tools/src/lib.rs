@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod day;
+pub mod etcd;
 mod input;
 mod output;
 mod pcapng;
