@@ -45,6 +45,8 @@ pub struct EtcdCoordinator {
 struct Store {
     cluster: Option<String>,
     revision: u64,
+    /// To which revision it once went back: then it is not trusted again.
+    went_back: Option<u64>,
 }
 
 /// What every answer of etcd begins with.
@@ -95,7 +97,7 @@ enum Trouble {
     )]
     WentBack { key: String, error: WentBack },
     #[error(
-        "etcd at {endpoint} is at revision {found} and was at {seen}: it was restored from an older backup; stop all \
+        "etcd at {endpoint} was at revision {seen} and then at {found}: it was restored from an older backup; stop all \
          nodes, put the record that they logged last under key {key:?}, and start them again"
     )]
     StoreWentBack { endpoint: String, key: String, found: u64, seen: u64 },
@@ -185,6 +187,10 @@ impl EtcdCoordinator {
 
     fn swap(&mut self, expected: u64, record: Record) -> Result<Answer, Trouble> {
         record.check(self.session).map_err(Trouble::Refused)?;
+        self.trusted()?;
+        if self.seen.is_lost(expected) {
+            return Ok(Answer::Lost);
+        }
         self.seen.check_swap(expected, record).map_err(Trouble::Backwards)?;
         let key = BASE64_STANDARD.encode(&self.key);
         let request = json!({
@@ -233,12 +239,22 @@ impl EtcdCoordinator {
             let found = header.cluster_id.clone();
             return Err(Trouble::OtherCluster { endpoint, found, seen: cluster.clone() });
         }
-        let seen = self.store.revision;
-        if found < seen {
-            return Err(Trouble::StoreWentBack { endpoint, key: self.key.clone(), found, seen });
+        if found < self.store.revision {
+            self.store.went_back.get_or_insert(found);
         }
+        self.trusted()?;
         self.store.revision = found;
         Ok(())
+    }
+
+    /// Whether etcd never went back.
+    fn trusted(&self) -> Result<(), Trouble> {
+        let key = || self.key.clone();
+        if let Some(found) = self.store.went_back {
+            let endpoint = self.gateway.endpoint().to_owned();
+            return Err(Trouble::StoreWentBack { endpoint, key: key(), found, seen: self.store.revision });
+        }
+        self.seen.trusted().map_err(|error| Trouble::WentBack { key: key(), error })
     }
 
     fn number(&self, text: &str) -> Result<u64, Trouble> {

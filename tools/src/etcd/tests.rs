@@ -171,8 +171,10 @@ fn requests_and_answers_are_those_of_etcd() {
     assert_eq!(ask(&mut coordinator, Request::Read), Answer::Read(None));
     assert_eq!(ask(&mut coordinator, swap(0)), Answer::Swapped(made));
     assert_eq!(ask(&mut coordinator, Request::Read), Answer::Read(Some(made)));
-    assert_eq!(ask(&mut coordinator, swap(0)), Answer::Lost);
+    assert_eq!(ask(&mut coordinator, swap(1)), Answer::Lost, "that needs no asking");
     assert_eq!(coordinator.take_notice(), None);
+    let mut late = self::coordinator(&[&server.address], "prefix = \"/a/\"");
+    assert_eq!(ask(&mut late, swap(0)), Answer::Lost);
     let key = BASE64_STANDARD.encode("/a/SEQCAST001");
     let asked = server.asked.lock().unwrap();
     let range = Asked { path: "/v3/kv/range".into(), token: None, body: json!({ "key": key }) };
@@ -286,7 +288,10 @@ fn what_is_wrong_is_told_with_what_to_do() {
 fn an_etcd_that_goes_back_is_refused() {
     let text = |epoch, primary| record(epoch, primary).encode();
     for (second, expected) in [
-        (found(19, 10, &text(5, 0)), "is at revision 19 and was at 20: it was restored from an older backup"),
+        (
+            found(19, 10, &text(5, 0)),
+            "was at revision 20 and then at 19: it was restored from an older backup",
+        ),
         (found(21, 9, &text(5, 0)), "revision 9 came after revision 10: etcd was restored"),
         (found(21, 10, &text(6, 0)), "revision 10 has changed"),
         (found(21, 21, &text(4, 0)), "epoch 4 came after epoch 5"),
@@ -294,11 +299,18 @@ fn an_etcd_that_goes_back_is_refused() {
         (Give(200, format!("{{{}}}", header("7", 21))), "the record is gone"),
         (Give(200, format!("{{{}}}", header("8", 21))), "is of the cluster 8, and the others are of 7"),
     ] {
-        let server = Server::new(vec![found(20, 10, &text(5, 0)), second]);
+        let server = Server::new(vec![found(20, 10, &text(5, 0)), second, found(30, 30, &text(9, 0))]);
         let mut coordinator = coordinator(&[&server.address], "");
         assert!(matches!(ask(&mut coordinator, Request::Read), Answer::Read(Some(_))));
         let notice = unknown(&mut coordinator, Request::Read);
         assert!(notice.contains(expected), "{expected}: {notice}");
+        if !expected.contains("is of the cluster") {
+            assert_eq!(unknown(&mut coordinator, Request::Read), notice, "it is not trusted again");
+            let asked = server.paths().len();
+            let swap = Request::Swap { expected: 30, record: record(10, 0) };
+            assert_eq!(unknown(&mut coordinator, swap), notice);
+            assert_eq!(server.paths().len(), asked, "nothing was sent");
+        }
     }
 }
 
