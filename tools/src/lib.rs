@@ -4,6 +4,7 @@ pub mod cli;
 mod control;
 mod coordinator;
 pub mod day;
+pub mod etcd;
 mod input;
 mod output;
 mod pcapng;

@@ -116,6 +116,10 @@ impl FileCoordinator {
 
     fn swap(&mut self, expected: u64, record: Record) -> Result<Answer, Trouble> {
         record.check(self.session).map_err(Trouble::Refused)?;
+        self.trusted()?;
+        if self.seen.is_lost(expected) {
+            return Ok(Answer::Lost);
+        }
         self.seen.check_swap(expected, record).map_err(Trouble::Backwards)?;
         match self.versions.add(expected, record.encode().as_bytes())? {
             Added::Taken => Ok(Answer::Lost),
@@ -131,9 +135,13 @@ impl FileCoordinator {
     }
 
     fn note(&mut self, found: Option<Versioned>) -> Result<(), Trouble> {
-        let revision = found.map_or(1, |found| found.revision);
-        let place = self.versions.path(revision);
-        self.seen.check(found).map_err(|error| Trouble::WentBack { place: show(&place), error })
+        let checked = self.seen.check(found);
+        checked.map_err(|error| Trouble::WentBack { place: show(self.versions.dir()), error })
+    }
+
+    fn trusted(&self) -> Result<(), Trouble> {
+        let trusted = self.seen.trusted();
+        trusted.map_err(|error| Trouble::WentBack { place: show(self.versions.dir()), error })
     }
 }
 
@@ -275,7 +283,8 @@ mod tests {
         let mut coordinator = filled(dir.path(), 30);
         // As if it had slept between the look at its predecessor and the link, while others went on.
         fs::copy(path(dir.path(), 30), path(dir.path(), 3)).unwrap();
-        let notice = unknown(&mut coordinator, Request::Swap { expected: 3, record: record(4, 0, &[0]) });
+        let mut late = open(dir.path(), 7);
+        let notice = unknown(&mut late, Request::Swap { expected: 3, record: record(4, 7, &[7]) });
         assert!(
             notice.contains("record.00000000000000000004") && notice.contains("reading tells"),
             "{notice}"
@@ -375,25 +384,37 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_goes_back_is_noticed() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut coordinator = filled(dir.path(), 3);
-        fs::remove_file(path(dir.path(), 3)).unwrap();
-        let notice = unknown(&mut coordinator, Request::Read);
-        assert!(notice.contains("revision 2 came after revision 3: the directory was restored"), "{notice}");
-        fs::write(path(dir.path(), 3), record(2, 1, &[1]).encode()).unwrap();
-        assert!(unknown(&mut coordinator, Request::Read).contains("revision 3 has changed"));
-        for revision in 1..=3 {
-            fs::remove_file(path(dir.path(), revision)).unwrap();
+    fn a_directory_that_goes_back_is_noticed_and_not_trusted_again() {
+        for (spoil, expected) in [
+            ("older", "revision 2 came after revision 3"),
+            ("changed", "revision 3 has changed"),
+            ("gone", "the record is gone: revision 3, epoch 3, was there"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut coordinator = filled(dir.path(), 3);
+            let newest = fs::read(path(dir.path(), 3)).unwrap();
+            match spoil {
+                "older" => fs::remove_file(path(dir.path(), 3)).unwrap(),
+                "changed" => fs::write(path(dir.path(), 3), record(3, 0, &[0]).encode()).unwrap(),
+                _ => (1..=3).for_each(|revision| fs::remove_file(path(dir.path(), revision)).unwrap()),
+            }
+            let notice = unknown(&mut coordinator, Request::Read);
+            assert!(notice.starts_with(&format!("{}: {expected}", dir.path().display())), "{notice}");
+            assert!(
+                notice.contains("restored from an older copy") && notice.contains("stop all nodes"),
+                "{notice}"
+            );
+            assert_eq!(unknown(&mut coordinator, Request::Read), notice);
+            let swap = Request::Swap { expected: 3, record: record(4, 0, &[0]) };
+            assert_eq!(unknown(&mut coordinator, swap), notice);
+            assert!(!path(dir.path(), 4).exists());
+            fs::write(path(dir.path(), 3), newest).unwrap();
+            drop(coordinator);
+            let Answer::Read(Some(found)) = ask(&mut open(dir.path(), 0), Request::Read) else {
+                panic!("{spoil}")
+            };
+            assert_eq!(found.revision, 3, "put right, and started again");
         }
-        let notice = unknown(&mut coordinator, Request::Read);
-        assert!(notice.contains("the record is gone: revision 3, epoch 3, was there"), "{notice}");
-        drop(coordinator);
-        assert_eq!(
-            ask(&mut open(dir.path(), 0), Request::Read),
-            Answer::Read(None),
-            "an empty one is a new one"
-        );
     }
 
     #[test]
@@ -437,7 +458,10 @@ mod tests {
         fs::remove_dir_all(&gone).unwrap();
         let notice = unknown(&mut coordinator, Request::Read);
         assert!(notice.contains(gone.to_str().unwrap()) && notice.contains("not there"), "{notice}");
+        assert_eq!(swap(&mut coordinator, 1, record(2, 0, &[0])), Answer::Lost, "there is nothing to follow");
+        let mut started = open(&gone, 1);
+        fs::remove_dir_all(&gone).unwrap();
         let swap = Request::Swap { expected: 0, record: record(1, 0, &[0]) };
-        assert!(unknown(&mut coordinator, swap).contains("not there"));
+        assert!(unknown(&mut started, swap).contains("not there"));
     }
 }

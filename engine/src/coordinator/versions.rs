@@ -56,6 +56,11 @@ impl Versions {
         Versions { dir: dir.to_owned(), draft: dir.join(format!("swap.{writer}")), synced: 0 }
     }
 
+    /// Their directory.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The file of a revision.
     pub(super) fn path(&self, revision: u64) -> PathBuf {
         self.dir.join(format!("{PREFIX}{revision:0DIGITS$}"))
