@@ -112,6 +112,14 @@ impl Agent for JournalAgent {
     }
 }
 
+/// The end of the session takes no number, so no watermark tells that it is on disk.
+struct DurableEnd {
+    /// It is in the journal.
+    appended: Flag,
+    /// It is on disk.
+    durable: Flag,
+}
+
 /// The cold side of the journal. It blocks: it needs a thread of its own, which ends after the other's.
 pub struct JournalUpkeep {
     preparer: Preparer,
@@ -122,8 +130,8 @@ pub struct JournalUpkeep {
     /// Lowest number that somebody still needs.
     keep_from: Watermark,
     durable: Watermark,
-    /// Whether commits wait for the disk.
-    syncs: bool,
+    /// There when commits wait for the disk.
+    end: Option<DurableEnd>,
     refused: bool,
     retry_at: Nanos,
 }
@@ -146,16 +154,32 @@ impl JournalUpkeep {
             retired,
             keep_from,
             durable,
-            syncs: false,
+            end: None,
             refused: false,
             retry_at,
         }
     }
 
-    /// Syncs whatever is appended and moves the durable watermark: for `durability = "disk"`.
-    pub fn syncing(mut self) -> JournalUpkeep {
-        self.syncs = true;
+    /// Syncs whatever is appended and moves the durable watermark: for `durability = "disk"`. Raises `durable_end` once the
+    /// end of the session, of which `appended_end` tells that it is in the journal, is on disk too.
+    pub fn syncing(mut self, appended_end: Flag, durable_end: Flag) -> JournalUpkeep {
+        self.end = Some(DurableEnd { appended: appended_end, durable: durable_end });
         self
+    }
+
+    /// Makes durable what is not.
+    fn sync(&mut self) -> Result<usize, AgentError> {
+        let Some(end) = &self.end else { return Ok(0) };
+        let has_ended = end.appended.is_raised();
+        if self.durable.load() >= self.reader.next() && has_ended == end.durable.is_raised() {
+            return Ok(0);
+        }
+        // A sync that failed proves nothing by succeeding later: the node stops and is checked at its restart.
+        self.durable.advance(self.syncer.poll().map_err(AgentError::failed)?);
+        if has_ended {
+            end.durable.raise();
+        }
+        Ok(1)
     }
 }
 
@@ -182,13 +206,9 @@ impl Agent for JournalUpkeep {
                 }
             }
         }
-        if self.syncs && self.durable.load() < self.reader.next() {
-            // A sync that failed proves nothing by succeeding later: the node stops and is checked at its restart.
-            self.durable.advance(self.syncer.poll().map_err(AgentError::failed)?);
-            work += 1;
-        }
-        Ok(work)
+        Ok(work + self.sync()?)
     }
+
     fn on_close(&mut self, _now: Nanos) {
         // Without the journal the other agent did not end in order: the next start then looks for itself.
         if let Some(journal) = self.retired.pop()

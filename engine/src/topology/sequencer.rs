@@ -85,6 +85,9 @@ pub fn sequencer_in<E: Environment, D: Driver + Send + 'static>(
     mark.promise(epoch).map_err(AgentError::failed)?;
     let watermarks = watermarks(&recovered, reader.synced());
     let (ended, over) = (Flag::new(), Flag::new());
+    // Where commits wait for the disk, so does the end.
+    let is_durable = section.durability == Durability::Disk;
+    let appended_end = if is_durable { Flag::new() } else { ended.clone() };
     let mut assembly = Assembly {
         environment,
         config,
@@ -103,16 +106,16 @@ pub fn sequencer_in<E: Environment, D: Driver + Send + 'static>(
     let feed_trace = trace.as_ref().map(|trace| trace.feed.clone());
     let ring_reader = assembly.add_ingress(ingress_driver, epoch, trace)?;
     let closing = retired();
-    assembly.add_journal(ring_reader, journal, closing.clone());
+    assembly.add_journal(ring_reader, journal, closing.clone(), appended_end.clone());
     assembly.add_egress(mark.published(), feed_trace)?;
     assembly.add_rewind()?;
     let keep_from = assembly.add_snapshot(books)?;
 
-    let Assembly { mut node, reader, watermarks, .. } = assembly;
+    let Assembly { mut node, reader, watermarks, ended, .. } = assembly;
     let mut upkeep =
         JournalUpkeep::new((preparer, syncer, mark, reader), closing, keep_from, watermarks.durable);
-    if section.durability == Durability::Disk {
-        upkeep = upkeep.syncing();
+    if is_durable {
+        upkeep = upkeep.syncing(appended_end, ended);
     }
     node.add_cold(upkeep);
     Ok(node)
@@ -131,7 +134,7 @@ struct Assembly<'a, E> {
     recovered: Recovered,
     /// Moves with every message that the rewind server sent again.
     answered: Watermark,
-    /// Raised when the end of the session is in the journal.
+    /// Raised when the end of the session is in the journal, and on disk where commits wait for that.
     ended: Flag,
     /// Raised when it was published for long enough.
     over: Flag,
@@ -182,8 +185,8 @@ impl<E: Environment> Assembly<'_, E> {
         readers.reader().map_err(AgentError::failed)
     }
 
-    fn add_journal(&mut self, ring: Reader, journal: Journal, closing: Retired) {
-        let flags = (self.ended.clone(), self.over.clone());
+    fn add_journal(&mut self, ring: Reader, journal: Journal, closing: Retired, appended_end: Flag) {
+        let flags = (appended_end, self.over.clone());
         let appended = self.watermarks.appended.clone();
         let agent = JournalAgent::new(ring, journal, closing, appended, flags, self.meter("journal"));
         self.node.add_hot("order", agent);
