@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crossbeam::queue::ArrayQueue;
 use tracing::{error, info, warn};
 
-use crate::journal::{Journal, JournalReader, Mark, Preparer, Syncer, close};
+use crate::journal::{Journal, Mark, Preparer, Syncer, close};
 use crate::runtime::{Agent, AgentError};
 use crate::sync::Watermark;
 use crate::time::Nanos;
@@ -58,7 +58,6 @@ pub struct JournalUpkeep {
     preparer: Preparer,
     syncer: Syncer,
     mark: Mark,
-    reader: JournalReader,
     retired: Retired,
     promises: Promises,
     /// Lowest number that somebody still needs.
@@ -73,19 +72,17 @@ pub struct JournalUpkeep {
 impl JournalUpkeep {
     /// Prepares and retains, keeping what is not below `keep_from`.
     pub fn new(
-        parts: (Preparer, Syncer, Mark, JournalReader),
+        (preparer, syncer, mark): (Preparer, Syncer, Mark),
         retired: Retired,
         promises: Promises,
         keep_from: Watermark,
         durable: Watermark,
     ) -> JournalUpkeep {
-        let (preparer, syncer, mark, reader) = parts;
         let retry_at = Nanos::ZERO;
         JournalUpkeep {
             preparer,
             syncer,
             mark,
-            reader,
             retired,
             promises,
             keep_from,
@@ -100,6 +97,16 @@ impl JournalUpkeep {
     pub fn syncing(mut self) -> JournalUpkeep {
         self.syncs = true;
         self
+    }
+
+    /// Makes durable what is not: everything, where commits wait for it, and in any case that the journal was cut.
+    fn sync(&mut self) -> Result<usize, AgentError> {
+        if !(self.syncs && self.syncer.is_behind() || self.syncer.is_unsettled()) {
+            return Ok(0);
+        }
+        // A sync that failed proves nothing by succeeding later: the node stops and is checked at its restart.
+        self.durable.advance(self.syncer.poll().map_err(AgentError::failed)?);
+        Ok(1)
     }
 }
 
@@ -132,13 +139,9 @@ impl Agent for JournalUpkeep {
                 }
             }
         }
-        if self.syncs && self.durable.load() < self.reader.next() {
-            // A sync that failed proves nothing by succeeding later: the node stops and is checked at its restart.
-            self.durable.advance(self.syncer.poll().map_err(AgentError::failed)?);
-            work += 1;
-        }
-        Ok(work)
+        Ok(work + self.sync()?)
     }
+
     fn on_close(&mut self, _now: Nanos) {
         // Without the journal the other agent did not end in order: the next start then looks for itself.
         if let Some(journal) = self.retired.pop()

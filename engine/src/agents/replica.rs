@@ -400,11 +400,11 @@ impl<D: Driver> Replica<D> {
         Ok(work)
     }
 
-    /// How far the journal is durable. The end of the session counts once everything before it does.
+    /// How far the journal is durable.
     fn durable(&self) -> Reach {
         let Some(journal) = &self.journal else { return Reach::NOTHING };
         let (whole, synced) = (reach_of(journal.chain()), journal.synced());
-        if synced >= whole.next { whole } else { Reach::to(synced) }
+        Reach { next: synced.min(whole.next), ended: whole.ended && journal.is_end_synced() }
     }
 
     /// As primary: tells the gate how far the journal is, and everybody what that commits.

@@ -113,6 +113,9 @@ impl Journal {
         // Noted only once the bytes are in the page cache: after a kill, the segments hold at least what is noted.
         mark::note_appended(&self.mark, next);
         self.shared.next.store(next.value(), Ordering::Release);
+        if self.chain.ended() {
+            self.shared.ended.store(true, Ordering::Release);
+        }
         next
     }
 
@@ -126,6 +129,12 @@ impl Journal {
     #[inline]
     pub fn synced(&self) -> SeqNo {
         self.synced.next()
+    }
+
+    /// Whether the end of the session, which takes no number, survives a loss of power.
+    #[inline]
+    pub fn is_end_synced(&self) -> bool {
+        self.synced.ended()
     }
 
     /// Whether the last cut survives a loss of power: it does once the [`Syncer`](super::Syncer) was polled.
@@ -182,6 +191,7 @@ impl Journal {
         self.shared.supersede(last, to);
         self.shared.active.store(index, Ordering::Release);
         self.shared.next.store(to.value(), Ordering::Release);
+        self.shared.ended.store(false, Ordering::Release);
         // Last, so that a syncer that finds the new branch finds all of it.
         self.synced = Synced::new(index, self.synced.next().min(to));
         self.shared.synced.store(Arc::clone(&self.synced));

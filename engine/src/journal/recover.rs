@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use arc_swap::ArcSwap;
 use crossbeam::queue::ArrayQueue;
@@ -294,6 +294,7 @@ fn parts(
     let shared = Arc::new(Shared {
         active: CachePadded::new(AtomicU64::new(segment.index)),
         next: CachePadded::new(AtomicU64::new(recovered.chain.next().value())),
+        ended: AtomicBool::new(recovered.chain.ended()),
         synced: ArcSwap::new(Arc::clone(&synced)),
         segments: ArcSwap::from_pointee(list),
     });

@@ -5,7 +5,7 @@
 //! set after the segment that they lead to was begun, so that a reader who sees an end finds what comes behind it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use crossbeam::utils::CachePadded;
@@ -132,11 +132,12 @@ pub(super) struct Synced {
     /// Index of the segment that the last cut began; 0 where nothing was cut.
     pub(super) branch: u64,
     next: AtomicU64,
+    ended: AtomicBool,
 }
 
 impl Synced {
     pub(super) fn new(branch: u64, next: SeqNo) -> Arc<Synced> {
-        Arc::new(Synced { branch, next: AtomicU64::new(next.value()) })
+        Arc::new(Synced { branch, next: AtomicU64::new(next.value()), ended: AtomicBool::new(false) })
     }
 
     #[inline]
@@ -144,8 +145,14 @@ impl Synced {
         watermark(&self.next)
     }
 
-    pub(super) fn advance(&self, next: SeqNo) {
+    /// Whether the end of the session is synced.
+    pub(super) fn ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    pub(super) fn advance(&self, next: SeqNo, ended: bool) {
         self.next.store(next.value(), Ordering::Release);
+        self.ended.store(ended, Ordering::Release);
     }
 }
 
@@ -157,6 +164,8 @@ pub(super) struct Shared {
     pub(super) active: CachePadded<AtomicU64>,
     /// Appended and published: the number that comes next.
     pub(super) next: CachePadded<AtomicU64>,
+    /// The end of the session is appended and published: it takes no number.
+    pub(super) ended: AtomicBool,
     /// Survives a loss of power, in the branch that is written to.
     pub(super) synced: ArcSwap<Synced>,
 }

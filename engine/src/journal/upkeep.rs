@@ -121,6 +121,18 @@ pub struct Syncer {
 }
 
 impl Syncer {
+    /// Whether there is anything that [`Syncer::poll`] has not synced yet.
+    pub fn is_behind(&self) -> bool {
+        let active = self.shared.active.load(Ordering::Acquire);
+        let is_whole = |segment: Arc<Segment>| segment.view.published().len() == self.offset;
+        self.segment != active || !self.shared.segment(active).is_some_and(is_whole)
+    }
+
+    /// Whether the last cut does not survive a loss of power yet.
+    pub fn is_unsettled(&self) -> bool {
+        !mark::is_settled(&self.mark, self.shared.synced.load().branch)
+    }
+
     /// Syncs what was published up to now and gives the watermark below which everything survives. It speaks of the
     /// record as it was when the call began; [`Journal::synced`] knows of a cut meanwhile.
     ///
@@ -135,7 +147,7 @@ impl Syncer {
         // In this order: `next` is of this branch or a later one, the lengths looked at below cover everything below it,
         // and those of segments before `active` are final.
         let synced = self.shared.synced.load_full();
-        let next = self.shared.next();
+        let (next, ended) = (self.shared.next(), self.shared.ended.load(Ordering::Acquire));
         let active = self.shared.active.load(Ordering::Acquire);
         loop {
             self.sync_segment()?;
@@ -146,7 +158,7 @@ impl Syncer {
         }
         // If the record was cut meanwhile, nobody looks at this branch any more, and the mark counts with the cut.
         mark::note_synced(&self.mark, next, synced.branch);
-        synced.advance(next);
+        synced.advance(next, ended);
         Ok(next)
     }
 

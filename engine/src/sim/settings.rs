@@ -31,6 +31,7 @@ pub(super) struct Settings {
     /// The sequencer knows the sessions of its sources beforehand.
     knows_sessions: bool,
     window_messages: u64,
+    retain_bytes: usize,
     receive: Receiving,
     send: Sending,
 }
@@ -67,6 +68,7 @@ impl Settings {
             ends: dice.percent(50),
             knows_sessions: dice.percent(50),
             window_messages: dice.magnitude(8, 512),
+            retain_bytes: dice.magnitude(4 << 10, 256 << 10) as usize,
             receive,
             send,
         }
@@ -125,7 +127,7 @@ impl Settings {
             session: self.publisher_session(node),
             lines: self.lines_of(1 + node, node),
             rewind_bind: at(node, PUBLISHER_PORT),
-            retain_bytes: 1 << 20,
+            retain_bytes: self.retain_bytes,
             window_messages: Some(self.window_messages),
             allow: everybody(),
             limits: RewindLimits::default(),

@@ -131,8 +131,8 @@ pub fn sequencer_in<E: Environment, D: Driver + Send + 'static>(
     assembly.add_rewind()?;
     let keep_from = assembly.add_snapshot(books)?;
 
-    let Assembly { mut node, reader, watermarks, closing, promises, .. } = assembly;
-    let parts = (preparer, syncer, mark, reader);
+    let Assembly { mut node, watermarks, closing, promises, .. } = assembly;
+    let parts = (preparer, syncer, mark);
     let mut upkeep = JournalUpkeep::new(parts, closing, promises, keep_from, watermarks.durable);
     if section.durability == Durability::Disk {
         upkeep = upkeep.syncing();

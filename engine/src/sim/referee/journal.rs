@@ -15,10 +15,11 @@ pub(super) struct Fact {
     pub(super) source: u16,
     pub(super) source_seq: u64,
     pub(super) epoch: u64,
-    segment: u64,
-    /// Where in the segment it ends.
-    end: usize,
+    place: Place,
 }
+
+/// Segment, and where in it a frame ends.
+type Place = (u64, usize);
 
 /// One journal.
 pub(super) struct JournalView {
@@ -30,8 +31,8 @@ pub(super) struct JournalView {
     facts: Vec<Fact>,
     /// Numbers of each source's messages, in the source's order, from its first on.
     by_source: Vec<Vec<u64>>,
-    /// The session's end is in the journal, behind the last fact.
-    pub(super) ended: bool,
+    /// Where the end of the session stands, behind the last fact.
+    end: Option<Place>,
 }
 
 /// What reading on found.
@@ -49,7 +50,7 @@ impl JournalView {
             first: 1,
             facts: Vec::new(),
             by_source: vec![Vec::new(); sources],
-            ended: false,
+            end: None,
         }
     }
 
@@ -70,9 +71,22 @@ impl JournalView {
 
     /// Whether the frame with that number, which is there, survives a loss of power.
     pub(super) fn is_synced(&self, seq: u64) -> bool {
-        let Some(fact) = self.fact(seq) else { return true };
+        self.fact(seq).is_none_or(|fact| self.is_on_disk(fact.place))
+    }
+
+    /// Whether the session has ended in this journal, at number `next`.
+    pub(super) fn has_ended_at(&self, next: u64) -> bool {
+        self.end.is_some() && self.next() == next
+    }
+
+    /// Whether its end survives a loss of power.
+    pub(super) fn is_end_synced(&self) -> bool {
+        self.end.is_some_and(|place| self.is_on_disk(place))
+    }
+
+    fn is_on_disk(&self, (segment, end): Place) -> bool {
         let sight = self.seen.lock();
-        sight.segments.get(&fact.segment).is_none_or(|watched| fact.end <= watched.synced)
+        sight.segments.get(&segment).is_none_or(|watched| end <= watched.synced)
     }
 
     /// The journal was opened anew: reads it from its beginning.
@@ -81,7 +95,7 @@ impl JournalView {
         self.first = 1;
         self.facts.clear();
         self.by_source.iter_mut().for_each(Vec::clear);
-        self.ended = false;
+        self.end = None;
     }
 
     /// Reads on.
@@ -152,25 +166,20 @@ impl JournalView {
         if seq >= self.next() {
             return;
         }
-        self.ended = false;
+        self.end = None;
         self.facts.truncate((seq - self.first) as usize);
         for list in &mut self.by_source {
             list.truncate(list.partition_point(|&known| known < seq));
         }
     }
 
-    fn on_frame(
-        &mut self,
-        frame: &Frame<'_>,
-        loads: &Loads,
-        (segment, end): (u64, usize),
-    ) -> Result<(), (Rule, String)> {
+    fn on_frame(&mut self, frame: &Frame<'_>, loads: &Loads, place: Place) -> Result<(), (Rule, String)> {
         let seq = frame.seq().value();
-        if seq != self.next() || self.ended {
+        if seq != self.next() || self.end.is_some() {
             return Err((Rule::Journal, format!("frame {seq} where {} is due", self.next())));
         }
         if frame.kind() == Kind::End {
-            self.ended = true;
+            self.end = Some(place);
             return Ok(());
         }
         let header = frame.header();
@@ -192,7 +201,7 @@ impl JournalView {
         }
         list.push(seq);
         let (crc, epoch) = (header.crc.get(), header.epoch.get());
-        self.facts.push(Fact { crc, source, source_seq, epoch, segment, end });
+        self.facts.push(Fact { crc, source, source_seq, epoch, place });
         Ok(())
     }
 

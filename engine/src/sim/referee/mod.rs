@@ -6,9 +6,11 @@
 //!
 //! - it is a prefix of the journal of whoever tells of it, and of every member of the in-sync set;
 //! - it holds every source's messages without hole or repetition, as the source said them;
+//! - an epoch belongs to one process, and no node goes back to an earlier one;
 //! - with `durability = "disk"` it is on the disk of who tells of it;
 //! - applications get it in order, once, and all books agree.
 
+mod epoch;
 mod journal;
 mod load;
 mod reader;
@@ -21,6 +23,7 @@ use seqcast_wire::{SeqNo, Session};
 
 pub(super) use self::load::Loads;
 
+use self::epoch::Epochs;
 use self::journal::{Fact, JournalView};
 use self::reader::Readers;
 use super::disk::Seen;
@@ -46,6 +49,8 @@ pub enum Rule {
     Digest,
     /// A journal holds whole frames, one after the other.
     Journal,
+    /// An epoch belongs to one process, and no node goes back to an earlier one.
+    Epoch,
     /// No process fails but by an injected fault.
     Failure,
     /// Once faults end, everybody catches up.
@@ -84,6 +89,7 @@ pub(super) struct Referee {
     /// Nodes of the in-sync set.
     members: Vec<usize>,
     readers: Readers,
+    epochs: Epochs,
     violation: Option<Violation>,
 }
 
@@ -100,6 +106,7 @@ impl Referee {
             journals,
             members: Vec::new(),
             readers: Readers::new(nodes),
+            epochs: Epochs::new(nodes),
             violation: None,
         }
     }
@@ -148,6 +155,7 @@ impl Referee {
     /// The process of `node` has started, and opened its journal if it has one.
     pub(super) fn on_started(&mut self, node: usize, notes: &mut Notes<'_>) {
         self.readers.restart(node);
+        self.epochs.restart(node);
         if let Some(journal) = &mut self.journals[node] {
             journal.restart();
         }
@@ -247,10 +255,9 @@ impl Referee {
     }
 
     fn on_end(&mut self, node: usize, next: u64, notes: &Notes<'_>) {
-        let has_ended =
-            self.journals[node].as_ref().is_some_and(|journal| journal.ended && journal.next() == next);
-        if !has_ended {
-            let what = format!("node {node} tells that the session ended at {next}, its journal does not");
+        let Some(journal) = &self.journals[node] else { return };
+        if !journal.has_ended_at(next) || (self.is_durable && !journal.is_end_synced()) {
+            let what = format!("node {node} tells that the session ended at {next}, which it has not kept");
             return self.break_rule(notes.now, Rule::InSync, what);
         }
         self.ended = Some(next);
@@ -258,6 +265,9 @@ impl Referee {
 
     fn on_acknowledged(&mut self, node: usize, bytes: &[u8], notes: &mut Notes<'_>) {
         let Ok(ack) = Ack::parse(bytes) else { return };
+        if let Err(what) = self.epochs.on_primary(node, ack.epoch) {
+            return self.break_rule(notes.now, Rule::Epoch, what);
+        }
         let Some(last) = ack.committed.value().checked_sub(1).filter(|&last| last > 0) else { return };
         let Some(source) = self.loads.source_of(ack.session) else { return };
         self.on_worked(node, notes);
