@@ -3,9 +3,11 @@
 pub mod cli;
 mod control;
 pub mod day;
+mod drill;
 mod input;
 mod output;
 mod pcapng;
 pub mod script;
+mod trace;
 pub mod view;
 pub mod wiring;
