@@ -60,3 +60,31 @@ impl Drop for Disk {
 pub(crate) fn check(dir: &Path) -> anyhow::Result<()> {
     Disk::mount(&dir.join("disk-check")).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_full_until_it_is_freed_and_then_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("disk");
+        let disk = match Disk::mount(&place) {
+            Ok(disk) => disk,
+            Err(error) => {
+                eprintln!("skipped: {error}");
+                return;
+            }
+        };
+        let write = || std::fs::write(place.join("file"), [1; 4096]);
+        write().unwrap();
+        std::fs::remove_file(place.join("file")).unwrap();
+        disk.fill().unwrap();
+        assert_eq!(write().unwrap_err().kind(), ErrorKind::StorageFull);
+        let _ = std::fs::remove_file(place.join("file"));
+        disk.free().unwrap();
+        write().unwrap();
+        drop(disk);
+        assert_eq!(std::fs::read_dir(&place).unwrap().count(), 0, "unmounted");
+    }
+}

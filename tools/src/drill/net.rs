@@ -262,3 +262,113 @@ fn feed(command: &mut Command, input: &str) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::time::Duration;
+
+    use super::*;
+
+    const PORT: u16 = 4_000;
+    const HANG: Duration = Duration::from_secs(60);
+
+    /// Two hosts and a socket on each; `None` where namespaces cannot be had.
+    fn pair() -> Option<(Net, [UdpSocket; 2])> {
+        let net = Net::new(2, false).unwrap();
+        let Net::Spaces { hosts, .. } = &net else {
+            eprintln!("skipped: {net}");
+            return None;
+        };
+        let socket = |host: usize| {
+            let address = (net.address(HostId(host)), PORT);
+            hosts[host].inside(|| UdpSocket::bind(address)).unwrap().unwrap()
+        };
+        let sockets = [socket(0), socket(1)];
+        sockets.iter().for_each(|socket| socket.set_read_timeout(Some(HANG)).unwrap());
+        Some((net, sockets))
+    }
+
+    fn send(net: &Net, sockets: &[UdpSocket; 2], from: usize, byte: u8) {
+        sockets[from].send_to(&[byte], (net.address(HostId(1 - from)), PORT)).unwrap();
+    }
+
+    fn next(socket: &UdpSocket) -> u8 {
+        let mut byte = [0];
+        socket.recv(&mut byte).unwrap();
+        byte[0]
+    }
+
+    #[test]
+    fn what_is_cut_is_cut_one_way_until_it_is_healed() {
+        let Some((net, sockets)) = pair() else { return };
+        send(&net, &sockets, 0, 1);
+        assert_eq!(next(&sockets[1]), 1);
+        net.damage(HostId(0), HostId(1), Damage::Cut).unwrap();
+        send(&net, &sockets, 0, 2);
+        send(&net, &sockets, 1, 3);
+        assert_eq!(next(&sockets[0]), 3, "the other way is open");
+        net.heal().unwrap();
+        net.heal().unwrap();
+        send(&net, &sockets, 0, 4);
+        assert_eq!(next(&sockets[1]), 4, "what was cut off does not come later");
+    }
+
+    #[test]
+    fn some_are_lost_and_some_come_late() {
+        let Some((net, sockets)) = pair() else { return };
+        net.damage(HostId(0), HostId(1), Damage::Loss(50)).unwrap();
+        net.reorder(HostId(1), 50).unwrap();
+        net.slow(HostId(1), 100_000).unwrap();
+        let (mut there, mut back) = (Vec::new(), Vec::new());
+        for byte in 0..200 {
+            send(&net, &sockets, 0, byte);
+            send(&net, &sockets, 1, byte);
+        }
+        net.damage(HostId(0), HostId(1), Damage::Loss(0)).unwrap();
+        while back.len() < 200 {
+            back.push(next(&sockets[0]));
+        }
+        net.heal().unwrap();
+        send(&net, &sockets, 0, 255);
+        while there.last() != Some(&255) {
+            there.push(next(&sockets[1]));
+        }
+        assert!((2..200).contains(&there.len()), "{} of 200 came", there.len() - 1);
+        assert!(!back.is_sorted(), "all came, some were passed by others");
+        back.sort_unstable();
+        assert_eq!(back, (0..200).collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn the_operator_reaches_every_host_and_processes_are_where_they_belong() {
+        let Some((net, _sockets)) = pair() else { return };
+        for host in [HostId(0), HostId(1)] {
+            let mut command = Command::new("ip");
+            command.args(["-o", "addr", "show", "dev", "eth0"]).stdout(Stdio::piped());
+            let output = net.spawn(host, &mut command).unwrap().wait_with_output().unwrap();
+            let said = String::from_utf8(output.stdout).unwrap();
+            assert!(said.contains(&net.address(host).to_string()), "{said}");
+            let ask = || UdpSocket::bind("0.0.0.0:0")?.send_to(b"x", (net.address(host), PORT));
+            assert_eq!(net.as_operator(ask).unwrap().unwrap(), 1);
+        }
+    }
+
+    #[test]
+    fn the_loopback_interface_is_not_broken() {
+        let net = Net::new(3, true).unwrap();
+        assert!(!net.is_breakable());
+        let error = net.damage(HostId(0), HostId(1), Damage::Cut).unwrap_err().to_string();
+        assert!(error.contains("cannot be broken (as asked for)"), "{error}");
+        net.heal().unwrap();
+        assert_eq!(net.as_operator(|| 7).unwrap(), 7);
+    }
+
+    #[test]
+    fn a_tool_that_fails_says_why() {
+        let error = run(Command::new("sh").args(["-c", "echo first >&2; echo why >&2; exit 3"])).unwrap_err();
+        assert_eq!(error.to_string(), "sh: why");
+        let error = run(&mut Command::new("no-such-tool-of-ours")).unwrap_err();
+        assert!(format!("{error:#}").contains("is it installed?"), "{error:#}");
+    }
+}

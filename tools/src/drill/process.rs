@@ -37,7 +37,12 @@ impl Plan<'_> {
         let said = OpenOptions::new().create(true).append(true).open(&log)?;
         // A group of its own: an interrupt from the terminal is for the drill, which ends its processes itself.
         use std::os::unix::process::CommandExt;
-        command.process_group(0).stdin(Stdio::piped()).stdout(File::create(&out)?).stderr(said);
+        command
+            .env("NO_COLOR", "1")
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(File::create(&out)?)
+            .stderr(said);
         let program = command.get_program().to_string_lossy().into_owned();
         let mut child =
             net.spawn(host, &mut command).with_context(|| format!("cannot start {name} ({program})"))?;
@@ -47,7 +52,7 @@ impl Plan<'_> {
 }
 
 impl Process {
-    /// Sends a signal.
+    /// Sends a signal. It must not have been seen to have [ended](Process::ended).
     pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         // Nobody has waited for it, so that its number is still its own.
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);

@@ -93,6 +93,8 @@ pub(crate) enum Step {
     AwaitMembers(usize),
     /// Wait until events reach every subscriber.
     AwaitFlow,
+    /// Wait until no events come, or another node leads.
+    AwaitStall,
 }
 
 impl Step {
@@ -109,6 +111,19 @@ impl Step {
                 | Step::CoordinatorAway
                 | Step::Retire(_)
                 | Step::FillDisk(_)
+        )
+    }
+
+    /// Whether nothing is done but waiting.
+    pub(crate) fn is_wait(self) -> bool {
+        matches!(
+            self,
+            Step::Run(_)
+                | Step::AwaitTakeover
+                | Step::AwaitSet
+                | Step::AwaitMembers(_)
+                | Step::AwaitFlow
+                | Step::AwaitStall
         )
     }
 
@@ -155,13 +170,14 @@ impl fmt::Display for Step {
             Step::AwaitSet => f.write_str("wait for all nodes to be in sync"),
             Step::AwaitMembers(count) => write!(f, "wait for {count} nodes to be in sync"),
             Step::AwaitFlow => f.write_str("wait for events"),
+            Step::AwaitStall => f.write_str("wait until nothing comes, or another leads"),
         }
     }
 }
 
 use Step::{
-    AwaitFlow, AwaitMembers, AwaitSet, AwaitTakeover, CoordinatorAway, CoordinatorBack, Cut, FillDisk,
-    FreeDisk, Freeze, Heal, Kill, Lossy, Retire, Run, Slow, Start, Terminate, Thaw,
+    AwaitFlow, AwaitMembers, AwaitSet, AwaitStall, AwaitTakeover, CoordinatorAway, CoordinatorBack, Cut,
+    FillDisk, FreeDisk, Freeze, Heal, Kill, Lossy, Retire, Run, Slow, Start, Terminate, Thaw,
 };
 use Who::{All, Primary, Standby, Victim};
 
@@ -393,7 +409,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "the disk of the primary's journal is full, then has room again",
         cluster: true,
         needs: &[Need::Mount],
-        steps: &[Run(500), FillDisk(Primary), Run(1_500), FreeDisk(Victim), AwaitFlow, AwaitSet, Run(300)],
+        steps: &[Run(500), FillDisk(Primary), AwaitStall, FreeDisk(Victim), AwaitFlow, AwaitSet, Run(300)],
     },
     Scenario {
         name: "rolling-restart",

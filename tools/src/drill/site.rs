@@ -159,7 +159,7 @@ impl Site {
         let NodeSite { journal, rewind, snapshot, .. } = node;
         let _ = writeln!(
             text,
-            "[journal]\ndir = \"{}\"\nsegment_bytes = \"4MiB\"\n\
+            "[journal]\ndir = \"{}\"\nsegment_bytes = \"1MiB\"\n\
              [rewind]\nbind = \"{rewind}\"\nallow = [\"10.0.0.0/8\", \"127.0.0.0/8\"]\n\
              [snapshot]\nbind = \"{snapshot}\"\nusername = \"drill\"\npassword = \"drill\"",
             journal.display(),

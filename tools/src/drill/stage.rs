@@ -23,6 +23,8 @@ use crate::trace::{Event, Record, TraceReader};
 
 /// Longest wait for anything: only what hangs takes as long.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// So long without events is no hiccup.
+const STALL: Duration = Duration::from_millis(500);
 /// Messages that an event path may hold: so many later, what comes was published after the wait began.
 const IN_FLIGHT: u64 = 200;
 
@@ -202,11 +204,7 @@ impl<'a> Stage<'a> {
         }
         let at_ns = wall_ns();
         self.act(step, &targets)?;
-        let is_wait = matches!(
-            step,
-            Step::Run(_) | Step::AwaitTakeover | Step::AwaitSet | Step::AwaitMembers(_) | Step::AwaitFlow
-        );
-        if !is_wait {
+        if !step.is_wait() {
             let names: Vec<_> = targets.iter().map(|&at| self.site.nodes[at].name.as_str()).collect();
             let what = format!("{step} {}", names.join(" ")).trim_end().to_owned();
             self.marks.push(Mark { at_ns, what, fault: step.is_fault() });
@@ -237,6 +235,7 @@ impl<'a> Stage<'a> {
             Step::AwaitSet => self.await_members(self.nodes.len()),
             Step::AwaitMembers(count) => self.await_members(count),
             Step::AwaitFlow => self.await_flow(),
+            Step::AwaitStall => self.await_stall(),
         }
     }
 
@@ -262,12 +261,15 @@ impl<'a> Stage<'a> {
         self.watch.as_ref()?.lead()
     }
 
-    fn node(&self, at: usize) -> anyhow::Result<&Process> {
-        self.nodes[at].as_ref().with_context(|| format!("{} does not run", self.site.nodes[at].name))
-    }
-
-    fn signal(&self, at: usize, signal: Signal) -> anyhow::Result<()> {
-        self.node(at)?.signal(signal)
+    fn signal(&mut self, at: usize, signal: Signal) -> anyhow::Result<()> {
+        let name = &self.site.nodes[at].name;
+        let process = self.nodes[at].as_mut().with_context(|| format!("{name} does not run"))?;
+        match process.ended()? {
+            None => process.signal(signal),
+            // One that has retired may be gone by itself.
+            Some(status) if status.success() && signal == Signal::TERM => Ok(()),
+            Some(status) => bail!("{name} has ended by itself ({status}):\n{}", process.last_words()),
+        }
     }
 
     /// Kills all before waiting for any.
@@ -389,6 +391,22 @@ impl<'a> Stage<'a> {
                 .iter()
                 .zip(&wanted)
                 .all(|(subscriber, &wanted)| subscriber.arrived() >= wanted))
+        })
+    }
+
+    fn await_stall(&mut self) -> anyhow::Result<()> {
+        let before = self.before.clone();
+        let (mut arrived, mut since) = (Vec::new(), Instant::now());
+        self.until("events to stop, or another node to lead", |stage| {
+            stage.read_traces()?;
+            let now: Vec<u64> = stage.subscribers.iter().map(Traced::arrived).collect();
+            if now != arrived {
+                (arrived, since) = (now, Instant::now());
+            }
+            let lead = stage.lead();
+            let another =
+                lead.is_some() && lead.map(|lead| lead.node) != before.as_ref().map(|lead| lead.node);
+            Ok(another || since.elapsed() >= STALL)
         })
     }
 

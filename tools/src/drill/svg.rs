@@ -9,7 +9,7 @@ use super::timeline::{FaultReport, Outage, Passage};
 const WIDTH: f64 = 1_000.0;
 const LEFT: f64 = 110.0;
 const RIGHT: f64 = 20.0;
-const PLOT_TOP: f64 = 60.0;
+const PLOT_TOP: f64 = 80.0;
 const PLOT_HEIGHT: f64 = 260.0;
 const LANE_HEIGHT: f64 = 18.0;
 const TEXT_HEIGHT: f64 = 15.0;
@@ -62,7 +62,12 @@ fn subtitle(fault: &FaultReport) -> String {
 /// A time since the fault.
 fn signed(after_ns: i64) -> String {
     let sign = if after_ns < 0 { '-' } else { '+' };
-    format!("{sign}{}", Nanos(after_ns.unsigned_abs()))
+    format!("{sign}{}", round(after_ns.unsigned_abs()))
+}
+
+/// A time, without decimals that are none.
+fn round(ns: u64) -> String {
+    Nanos(ns).to_string().replace(".00 ", " ").replace(".0 ", " ")
 }
 
 /// From times and latencies to places.
@@ -126,9 +131,9 @@ fn draw_axes(svg: &mut Svg, scale: &Scale) {
         let latency = 10f64.powi(power);
         let y = scale.y(latency);
         svg.line((LEFT, y), (WIDTH - RIGHT, y), "#d8dce0", "1", "");
-        svg.text(LEFT - 8.0, y + 4.0, "end", 11, &Nanos(latency as u64).to_string());
+        svg.text(LEFT - 8.0, y + 4.0, "end", 11, &round(latency as u64));
     }
-    svg.text(LEFT - 8.0, PLOT_TOP - 14.0, "end", 11, "due to seen");
+    svg.text(LEFT - 8.0, PLOT_TOP - 16.0, "end", 11, "due to seen");
     for tick in scale.ticks() {
         let Some(x) = scale.x(tick) else { continue };
         svg.line((x, bottom), (x, bottom + 4.0), "#5c6670", "1", "");

@@ -252,7 +252,7 @@ mod tests {
         finds(|r| r.journals[1].entries[9].epoch = 9, "differ at message 10");
         finds(|r| r.journals[1].entries.truncate(19), "n2 is in sync and has 19 messages");
         finds(|r| r.journals[2].ended = false, "n3 is in sync");
-        finds(|r| r.journals[2].digest = 1, "the books of n3");
+        finds(|r| r.journals[2].digest = 1, "those of n3");
         finds(|r| _ = r.subscribers[1].records.remove(3), "sub2 saw message 5 where 4 was due");
         finds(|r| r.subscribers[0].records.swap(3, 4), "sub1 saw message 5 where 4 was due");
         finds(

@@ -101,3 +101,89 @@ fn look(address: SocketAddrV4, seen: &Mutex<Seen>, over: &AtomicBool) {
         thread::sleep(PERIOD);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use seqcast_engine::agents::links::{Desk, Links, LinksPlan};
+    use seqcast_engine::agents::meter::Meter;
+    use seqcast_engine::agents::status::{NodeStatus, Note, What};
+    use seqcast_engine::replica::{Member, Members, NodeId, Watermarks};
+    use seqcast_engine::rewind::Prefix;
+    use seqcast_engine::runtime::Agent;
+    use seqcast_engine::stat::{Counters, CountersSpec};
+    use seqcast_engine::time::Nanos;
+    use seqcast_wire::{SeqNo, Session};
+
+    use super::*;
+
+    /// A node's control port, and the desk behind it.
+    fn node(name: &str) -> (Links, Desk, SocketAddrV4) {
+        let address = {
+            let taken = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            SocketAddrV4::new(Ipv4Addr::LOCALHOST, taken.local_addr().unwrap().port())
+        };
+        let desk = Desk::new();
+        let plan = LinksPlan {
+            session: Session::BLANK,
+            me: NodeId(0),
+            incarnation: 1,
+            nodes: vec![(name.into(), address)],
+            operators: vec![Prefix::LOOPBACK],
+            wait: Nanos::from_millis(1),
+        };
+        let counters = Counters::anonymous("watch", CountersSpec::default()).unwrap();
+        let links = Links::open(plan, desk.clone(), Meter::new(&counters, "links", "")).unwrap();
+        (links, desk, address)
+    }
+
+    fn primary(epoch: u64) -> NodeStatus {
+        let start = SeqNo::FIRST;
+        let watermarks = Watermarks {
+            numbered: start,
+            appended: start,
+            durable: start,
+            replicated: start,
+            committed: start,
+            published: start,
+        };
+        let stored = Members::of(&[Member { node: NodeId(0), incarnation: 1 }]).unwrap();
+        NodeStatus { role: Role::Primary, epoch, stored, closed: None, ..NodeStatus::starting(1, watermarks) }
+    }
+
+    #[test]
+    fn the_highest_epoch_leads_and_what_happened_is_kept() {
+        let mut nodes = [node("n1"), node("n2")];
+        let addresses: Vec<_> = nodes.iter().map(|(.., address)| *address).collect();
+        let net = Arc::new(Net::new(2, true).unwrap());
+        let watch = Watch::new(&net, &addresses);
+        let mut turn = {
+            let mut now = Nanos(1);
+            move |nodes: &mut [(Links, Desk, SocketAddrV4)]| {
+                now = now + Nanos::from_millis(1);
+                nodes.iter_mut().for_each(|(links, ..)| _ = links.do_work(now).unwrap());
+            }
+        };
+        for (node, epoch) in [(0, 3), (1, 4)] {
+            let (_, desk, _) = &nodes[node];
+            desk.post(&primary(epoch));
+            let (what, role) = (What::Role, Role::Primary);
+            desk.note(Note { wall_ns: epoch, role, epoch, what, about: None, reason: "asked" });
+            while watch.lead().is_none_or(|lead| lead.epoch != epoch) {
+                turn(&mut nodes);
+            }
+        }
+        let lead = watch.lead().unwrap();
+        assert_eq!((lead.node, lead.admitting, lead.in_sync), (1, true, vec!["n2".to_owned()]));
+        // The second is gone, with its process: the first is all that answers, and the notes stay.
+        let [first, _] = nodes;
+        let mut left = [first];
+        while watch.lead().is_none_or(|lead| lead.node != 0) {
+            turn(&mut left);
+        }
+        let notes = watch.notes();
+        assert_eq!(notes.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1]);
+        assert_eq!(notes[1][0].reason, "asked");
+    }
+}
