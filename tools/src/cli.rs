@@ -6,6 +6,7 @@
 mod book;
 mod config;
 mod demo;
+mod drill;
 mod generate;
 mod journal;
 mod process;
@@ -85,6 +86,9 @@ enum Command {
     /// Exit code 1: the node refused.
     #[command(after_help = EXIT_CODES)]
     Retire(retire::Args),
+    /// Failover drills: break a cluster of real processes on purpose, and prove that nothing was lost
+    #[command(after_help = EXIT_CODES)]
+    Drill(drill::Args),
     /// Print or check configurations
     #[command(after_help = EXIT_CODES)]
     Config(config::Args),
@@ -133,6 +137,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(&args, output),
         Command::Promote(args) => promote::run(&args, output),
         Command::Retire(args) => retire::run(&args, output),
+        Command::Drill(args) => drill::run(&args, output),
         Command::Config(args) => config::run(&args, output),
     };
     ended.map_or_else(|error| failure(&error), ExitCode::from)

@@ -248,7 +248,7 @@ impl<D: Driver> Replica<D> {
             if at < MAX_NODES {
                 let stream = peer.stream.as_ref();
                 status.peers[at] = PeerStatus {
-                    verified: stream.map(|stream| stream.verified().next),
+                    verified: stream.and_then(|stream| stream.verified()).map(|(_, reach)| reach.next),
                     lag: stream.map_or(Nanos::ZERO, |stream| stream.lag(now).stuck),
                     silent: peer.heard_at.map(|heard| now.since(heard)),
                     false_suspicions: peer.detector.stats().false_suspicions,

@@ -25,8 +25,6 @@ pub(super) struct Peer {
     pub(super) heard_at: Option<Nanos>,
     /// The stream to it, while this node leads.
     pub(super) stream: Option<Outbound>,
-    /// Who acknowledged last in this epoch, with its incarnation.
-    member: Option<Member>,
     cursor: Option<Cursor>,
     /// It has nothing from where the journal begins.
     pub(super) needs_image: bool,
@@ -67,7 +65,6 @@ impl Peers {
                 detector,
                 heard_at: None,
                 stream: None,
-                member: None,
                 cursor: None,
                 needs_image: false,
             });
@@ -95,7 +92,7 @@ impl Peers {
         for peer in &mut self.list {
             let stream = Outbound::new(&self.config, self.me, self.session, epoch, peer.node);
             peer.stream = Some(stream.map_err(AgentError::failed)?);
-            (peer.member, peer.cursor, peer.needs_image) = (None, None, false);
+            (peer.cursor, peer.needs_image) = (None, false);
             // That it was silent while somebody else led says nothing.
             peer.detector.settle(now);
         }
@@ -122,7 +119,6 @@ impl Peers {
         let mut history = Streamed { reader, cursor, tail, damaged };
         match stream.on_ack(now, ack, &mut history) {
             AckOutcome::Verified { member, verified } => {
-                peer.member = Some(member);
                 peer.needs_image = false;
                 gate.on_ack(member, gate.epoch(), gate_number(verified));
             }
@@ -184,12 +180,12 @@ impl Peers {
                 };
                 found = found.or(lost.map(|why| Finding::Lost(peer.node, why)));
             }
-            if let Some(member) = peer.member
+            if let Some((member, verified)) = stream.verified()
                 && suspicion.is_none()
                 && stream.is_caught_up(now)
                 && !gate.local().contains(member)
             {
-                found = found.or(Some(Finding::CaughtUp(member, gate_number(stream.verified()))));
+                found = found.or(Some(Finding::CaughtUp(member, gate_number(verified))));
             }
         }
         found
