@@ -1,5 +1,7 @@
 //! Worlds of production agents under faults; see `seqcast_engine::sim`.
 
+#![expect(clippy::print_stdout, reason = "a table of what was injected")]
+
 use seqcast_engine::sim;
 
 #[test]

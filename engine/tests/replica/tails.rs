@@ -53,7 +53,7 @@ fn a_tail_is_cut_exactly_where_it_differs() {
 fn a_longer_tail_of_older_epochs_is_cut_at_the_primarys_end() {
     let (primary, mut standby) = meet(&[1, 1, 2], &[1, 1, 2, 2, 3], 2);
     standby.on(&primary.heartbeat(1));
-    assert_eq!(standby.journal.cuts, [], "what is verified has not reached the primary's end");
+    assert_eq!(standby.journal.cuts, [0_u64; 0], "what is verified has not reached the primary's end");
     standby.on(&primary.append(2, 4));
     assert_eq!(standby.journal.cuts, [4]);
     assert_eq!(standby.journal.log.frames, primary.log.frames);
@@ -65,7 +65,7 @@ fn a_longer_tail_of_older_epochs_is_cut_at_the_primarys_end() {
 fn before_the_primary_was_heard_nothing_is_cut() {
     let (primary, mut standby) = meet(&[], &[1, 1], 1);
     assert_eq!(standby.inbound.poll(&mut standby.journal), AppendOutcome::Accepted);
-    assert_eq!(standby.journal.cuts, []);
+    assert_eq!(standby.journal.cuts, [0_u64; 0]);
     standby.on(&primary.heartbeat(1));
     assert_eq!(standby.journal.cuts, [1]);
 }
