@@ -132,6 +132,8 @@ pub struct CommitGate {
     durable: SeqNo,
     committed: SeqNo,
     published: SeqNo,
+    #[cfg(any(test, feature = "sim"))]
+    mutation: Option<super::Mutation>,
 }
 
 impl CommitGate {
@@ -167,9 +169,17 @@ impl CommitGate {
             durable: SeqNo::FIRST,
             committed: published,
             published,
+            #[cfg(any(test, feature = "sim"))]
+            mutation: None,
         };
         gate.on_appended(next);
         gate
+    }
+
+    /// Plants a bug.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn mutate(&mut self, mutation: Option<super::Mutation>) {
+        self.mutation = mutation;
     }
 
     /// Epoch of this primary.
@@ -229,6 +239,10 @@ impl CommitGate {
     #[inline]
     pub fn on_numbered(&mut self, next: SeqNo) {
         self.numbered = self.numbered.max(next);
+        #[cfg(any(test, feature = "sim"))]
+        if self.mutation == Some(super::Mutation::PublishBeforeCommit) {
+            self.committed = self.numbered;
+        }
     }
 
     /// Everything below `next` is in this node's journal, in memory. What is only in a ring is not: a killed process

@@ -7,9 +7,13 @@
 mod coordinator;
 mod gate;
 mod member;
+#[cfg(any(test, feature = "sim"))]
+mod mutation;
 mod position;
 
 pub use coordinator::{Answer, Coordinator, Record, Request, Versioned};
 pub use gate::{Ack, ChangeError, Closed, CommitGate, Durability, Standing, Watermarks};
 pub use member::{Member, Members, NodeId};
+#[cfg(any(test, feature = "sim"))]
+pub use mutation::Mutation;
 pub use position::Position;

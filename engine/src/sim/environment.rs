@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::clock::NodeClock;
 use super::disk::{NodeDisk, SimStore};
+use super::flaw::{Flaw, Mutation};
 use super::net::SimDriver;
 use super::shared::Shared;
 use crate::config::Config;
@@ -17,6 +18,7 @@ pub(super) struct SimEnvironment<'a> {
     pub(super) shared: &'a Shared,
     pub(super) disk: &'a NodeDisk,
     pub(super) clock: &'a NodeClock,
+    pub(super) flaw: Option<Flaw>,
 }
 
 impl Environment for SimEnvironment<'_> {
@@ -39,5 +41,12 @@ impl Environment for SimEnvironment<'_> {
 
     fn wall(&self) -> WallClock {
         self.clock.wall()
+    }
+
+    fn mutation(&self) -> Option<Mutation> {
+        match self.flaw {
+            Some(Flaw::Planted(mutation)) => Some(mutation),
+            _ => None,
+        }
     }
 }

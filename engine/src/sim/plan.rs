@@ -130,6 +130,8 @@ pub(super) struct Plan {
     pub(super) settings: Settings,
     pub(super) nodes: Vec<NodePlan>,
     pub(super) loads: Vec<Arc<Load>>,
+    /// What publishers that change their minds say instead.
+    pub(super) other_loads: Vec<Arc<Load>>,
     /// Every link as it is without faults.
     pub(super) link: Link,
     pub(super) episodes: Vec<Episode>,
@@ -163,8 +165,9 @@ impl Plan {
         let episodes = schedule.draw(&classes);
         let max_receive_bytes = dice.pick(&[8 << 10, 64 << 10, 1 << 20]);
         let loads = draw_loads(seed, &settings, &mut dice, heals);
+        let other_loads = draw_loads(!seed, &settings, &mut dice, heals);
         let bound = heals + BOUND;
-        Plan { settings, nodes, loads, link, episodes, heals, bound, max_receive_bytes }
+        Plan { settings, nodes, loads, other_loads, link, episodes, heals, bound, max_receive_bytes }
     }
 }
 

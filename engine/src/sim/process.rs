@@ -4,8 +4,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use seqcast_wire::{SeqNo, Session};
 
-use super::clock::NodeClock;
-use super::disk::NodeDisk;
 use super::environment::SimEnvironment;
 use super::load::{Load, Playback};
 use super::plan::{Kind, NodePlan};
@@ -54,14 +52,11 @@ pub(super) enum Turn {
 impl Process {
     /// Starts the process of a node.
     pub(super) fn start(
-        node: usize,
         plan: &NodePlan,
         load: Option<&Arc<Load>>,
-        shared: &Shared,
-        disk: &NodeDisk,
-        clock: &NodeClock,
+        mut environment: SimEnvironment<'_>,
     ) -> Result<Process, AgentError> {
-        let mut environment = SimEnvironment { node, shared, disk, clock };
+        let SimEnvironment { node, shared, clock, .. } = environment;
         let mut agents = match (&plan.kind, load) {
             (Kind::Publisher, Some(load)) => {
                 let script = Playback::new(Arc::clone(load), clock.clone());

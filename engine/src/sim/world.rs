@@ -6,7 +6,9 @@ use std::collections::BinaryHeap;
 use super::clock::NodeClock;
 use super::dice::{Dice, Purpose};
 use super::disk::NodeDisk;
+use super::environment::SimEnvironment;
 use super::fault::FaultClass;
+use super::flaw::Flaw;
 use super::net::Net;
 use super::plan::{Episode, Kind, Plan, What};
 use super::process::{BOOKS, Process, Turn};
@@ -76,10 +78,11 @@ pub(super) struct World {
     power: Dice,
     turns: u64,
     healed: bool,
+    flaw: Option<Flaw>,
 }
 
 impl World {
-    pub(super) fn new(seed: u64, trace: Trace) -> World {
+    pub(super) fn new(seed: u64, flaw: Option<Flaw>, trace: Trace) -> World {
         let plan = Plan::draw(seed);
         let nodes = plan.nodes.len();
         let sessions = (0..).map(|publisher| plan.settings.publisher_session(publisher));
@@ -89,6 +92,7 @@ impl World {
         for (node, of_node) in plan.nodes.iter().enumerate() {
             let clock = NodeClock::new(of_node.clock_began, of_node.drift_ppm);
             let host = Host::new(clock);
+            host.disk.lie(flaw == Some(Flaw::LyingDisk));
             match of_node.kind {
                 Kind::Sequencer => referee.watch(node, host.disk.seen()),
                 Kind::Subscriber { start: crate::config::Start::Live } => referee.join_anywhere(node),
@@ -96,7 +100,8 @@ impl World {
             }
             hosts.push(host);
         }
-        let net = Net::new(nodes, Dice::new(seed, Purpose::Network), plan.max_receive_bytes);
+        let mut net = Net::new(nodes, Dice::new(seed, Purpose::Network), plan.max_receive_bytes);
+        net.alter(flaw == Some(Flaw::AlteringNetwork));
         let shared = Shared::new(net, trace, referee);
         let mut world = World {
             shared,
@@ -109,6 +114,7 @@ impl World {
             power: Dice::new(seed, Purpose::Disk),
             turns: 0,
             healed: false,
+            flaw,
             plan,
         };
         world.schedule();
@@ -245,8 +251,11 @@ impl World {
         host.clock.show(self.now);
         host.disk.begin();
         let plan = &self.plan.nodes[node];
-        let started =
-            Process::start(node, plan, self.plan.loads.get(node), &self.shared, &host.disk, &host.clock);
+        let is_fickle = self.flaw == Some(Flaw::FickleSource) && host.life > 0;
+        let loads = if is_fickle { &self.plan.other_loads } else { &self.plan.loads };
+        let Host { disk, clock, .. } = &*host;
+        let environment = SimEnvironment { node, shared: &self.shared, disk, clock, flaw: self.flaw };
+        let started = Process::start(plan, loads.get(node), environment);
         match started {
             Ok(process) => {
                 host.life += 1;

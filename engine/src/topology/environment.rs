@@ -37,6 +37,12 @@ pub trait Environment {
 
     /// Tells the time of day.
     fn wall(&self) -> WallClock;
+
+    /// The bug to plant, if any.
+    #[cfg(any(test, feature = "sim"))]
+    fn mutation(&self) -> Option<crate::replica::Mutation> {
+        None
+    }
 }
 
 /// The machine that the process runs on: its sockets, its files, its clock.

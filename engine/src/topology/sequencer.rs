@@ -153,7 +153,10 @@ impl<E: Environment> Assembly<'_, E> {
         trace: Option<SequencerTrace>,
     ) -> Result<Reader, AgentError> {
         let Assembly { config, section, recovered, .. } = self;
-        let gate = gate(section, recovered, epoch)?;
+        #[cfg_attr(not(any(test, feature = "sim")), expect(unused_mut))]
+        let mut gate = gate(section, recovered, epoch)?;
+        #[cfg(any(test, feature = "sim"))]
+        gate.mutate(self.environment.mutation());
         let mut sequencer = Sequencer::new(recovered.chain.clone(), epoch, recovered.published)
             .map_err(AgentError::failed)?;
         for (at, source) in section.sources.iter().enumerate() {
