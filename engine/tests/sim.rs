@@ -1,42 +1,58 @@
-//! Worlds of production agents under faults; see `seqcast_engine::sim`.
+//! Worlds of production agents under faults, and flawed ones in which the referee must find something.
 
-#![expect(clippy::print_stdout, reason = "a table of what was injected")]
+use std::sync::{Arc, Mutex};
 
-use seqcast_engine::sim;
+use seqcast_engine::sim::{self, FaultClass, Flaw, Injected, Report};
+
+/// Seeds that are run here; `seqcast sim --seeds N` runs any number.
+const SEEDS: u64 = 2_000;
+/// Within this many seeds every flaw must be found.
+const FLAW_SEEDS: u64 = 200;
 
 #[test]
-fn every_seed_ends_well() {
-    let count: u64 = std::env::var("SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(300);
-    let from: u64 = std::env::var("FROM").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-    let began = std::time::Instant::now();
-    let mut injected = sim::Injected::default();
-    let (mut bad, mut turns, mut events, mut messages, mut virt) = (0, 0, 0, 0, 0);
-    for seed in from..from + count {
-        let report = sim::run(seed);
-        injected.merge(&report.injected);
-        turns += report.turns;
-        events += report.events;
-        messages += report.messages;
-        virt += report.virtual_time.0;
-        if let Some(violation) = report.violation {
-            bad += 1;
-            println!("seed {seed}: {violation}");
-        }
+fn every_seed_ends_well_and_every_fault_occurs() {
+    let mut injected = Injected::default();
+    let (mut messages, mut broken) = (0, Vec::new());
+    for Report { seed, violation, injected: faults, messages: ordered, .. } in (0..SEEDS).map(sim::run) {
+        injected.merge(&faults);
+        messages += ordered;
+        broken
+            .extend(violation.map(|violation| format!("seqcast sim --seed {seed} --trace   # {violation}")));
     }
-    for (class, count) in injected.iter() {
-        println!("{class:20} {count}");
-    }
-    println!(
-        "{bad} bad of {count}, {turns} turns, {events} events, {messages} messages, {} virtual ms, {:?}",
-        virt / 1_000_000,
-        began.elapsed()
-    );
-    assert_eq!(bad, 0);
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert!(messages > SEEDS * 10, "{messages} messages only");
+    let never: Vec<_> = FaultClass::ALL.iter().filter(|&&class| injected.of(class) == 0).collect();
+    assert!(never.is_empty(), "faults that never occurred: {never:?}");
+}
+
+fn traced(seed: u64) -> (Report, String) {
+    let lines = Arc::new(Mutex::new(String::new()));
+    let sink = Arc::clone(&lines);
+    let report = sim::run_traced(seed, move |line| {
+        let mut lines = sink.lock().unwrap();
+        lines.push_str(line);
+        lines.push('\n');
+    });
+    let text = lines.lock().unwrap().clone();
+    (report, text)
 }
 
 #[test]
-fn trace() {
-    let Some(seed) = std::env::var("SEED").ok().and_then(|text| text.parse().ok()) else { return };
-    let report = sim::run_traced(seed, |line| println!("{line}"));
-    println!("{report:?}");
+fn a_seed_is_the_same_run_every_time() {
+    for seed in [3, 77, 1_234] {
+        let (report, lines) = traced(seed);
+        assert_eq!(traced(seed), (report.clone(), lines.clone()));
+        assert_eq!(sim::run(seed), report, "whether it is traced makes no difference");
+        assert_eq!(lines.lines().count() as u64, report.events);
+        assert_ne!(sim::run(seed + 1).trace_hash, report.trace_hash);
+    }
+}
+
+#[test]
+fn the_referee_finds_every_flaw() {
+    for flaw in Flaw::all() {
+        let found = (0..FLAW_SEEDS).find_map(|seed| sim::run_flawed(seed, flaw).violation);
+        println!("{}: {found:?}", flaw.name());
+        assert!(found.is_some(), "{} was not found within {FLAW_SEEDS} seeds", flaw.name());
+    }
 }

@@ -265,6 +265,9 @@ impl<D: Driver, S: Script> Publisher<D, S> {
             Some(window) => self.received.saturating_add(window),
             None => SeqNo::MAX,
         };
+        // What an earlier process sent and the sequencer committed may be gone from the history: it must not hold up the
+        // rest.
+        self.sender.skip_to(self.committed.min(self.history.next()));
         let size = self.sender.max_datagram_bytes();
         let first = self.sender.next();
         while sent < SEND_LIMIT {

@@ -249,6 +249,12 @@ impl Sender {
         self.stats.bytes += len as u64;
     }
 
+    /// Goes on at number `next` if that is further on: what lies before it was sent in an earlier life of this feed, and
+    /// need not be sent again.
+    pub fn skip_to(&mut self, next: SeqNo) {
+        self.next = self.next.max(next);
+    }
+
     /// Ends the session: after the last message of the source, and without delay, the end of session is sent in place
     /// of heartbeats for the linger time. No effect when it is ending already.
     pub fn end(&mut self, now: Nanos) {

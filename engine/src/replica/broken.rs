@@ -1,5 +1,5 @@
 /// A rule of failover, named by what happens without it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
     /// A member leaves the local set before the swap that takes it out is confirmed.
     LocalShrinkFirst,
@@ -37,6 +37,22 @@ impl Rule {
         Rule::TruncationByNumber,
         Rule::PromiseAfterSwap,
     ];
+
+    /// Short name for tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Rule::LocalShrinkFirst => "local shrink before the swap",
+            Rule::StaleEpochAccepted => "stale epoch accepted",
+            Rule::OutsiderElected => "outsider elected",
+            Rule::LostJournalEligible => "lost journal still eligible",
+            Rule::StaleIncarnationCounted => "stale incarnation's acknowledgement counted",
+            Rule::GrowAfterSwap => "grow after the swap",
+            Rule::OverlappingChanges => "overlapping changes",
+            Rule::PublishBeforeCommit => "publish before commit",
+            Rule::TruncationByNumber => "truncation by number alone",
+            Rule::PromiseAfterSwap => "acknowledging goes on after the swap was sent",
+        }
+    }
 }
 
 /// The rule that is broken on purpose, so that the simulator can show that it would notice. Without the feature `sim`

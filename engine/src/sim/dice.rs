@@ -19,6 +19,8 @@ pub(super) enum Purpose {
     Pace,
     /// What a loss of power leaves on a disk.
     Disk,
+    /// How the coordinator fares.
+    Coordinator,
 }
 
 /// One stream.

@@ -33,6 +33,7 @@ pub(super) struct Sight {
     faults: Faults,
     /// It refused something in the life of this process.
     refused: bool,
+    lies: bool,
 }
 
 /// One segment.
@@ -57,6 +58,11 @@ impl NodeDisk {
     /// Opens it for a process of `node`.
     pub(super) fn open(&self, node: usize, shared: Shared) -> Result<SimStore, StoreError> {
         Ok(SimStore { inner: self.disk.open()?, node, shared, seen: self.seen.clone() })
+    }
+
+    /// Syncs do nothing, and say they did.
+    pub(super) fn lie(&self, lies: bool) {
+        self.seen.lock().lies = lies;
     }
 
     /// A process begins.
@@ -89,12 +95,12 @@ impl NodeDisk {
         self.disk.inject(faults);
     }
 
-    /// Cuts the power; each sector that was written and not synced survives by `keep` chances in a million. Gives how
-    /// many did not. The process is gone already.
+    /// Cuts the power. Sectors that were written and not synced reached the disk in their order, each by `keep` chances
+    /// in a million after the one before. Gives how many did not. The process is gone already.
     pub(super) fn lose_power(&self, dice: &mut Dice, keep: u32) -> u64 {
         let mut lost = 0;
         self.disk.lose_power(|_, _| {
-            let keeps = dice.per_million(keep);
+            let keeps = lost == 0 && dice.per_million(keep);
             lost += u64::from(!keeps);
             keeps
         });
@@ -163,6 +169,9 @@ impl Store for SimStore {
     }
 
     fn sync(&self, index: u64, range: Range<usize>) -> Result<(), StoreError> {
+        if self.seen.lock().lies {
+            return Ok(());
+        }
         self.note(self.inner.sync(index, range.clone()))?;
         if let Some(watched) = self.seen.lock().segments.get_mut(&index)
             && range.start <= watched.synced

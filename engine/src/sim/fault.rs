@@ -64,6 +64,16 @@ classes! {
     ClockDrift "clock drift",
     /// A wall clock that jumped.
     ClockJump "clock jump",
+    /// A request to the coordinator while that was away.
+    CoordinatorAway "coordinator away",
+    /// A request to the coordinator from a node that did not reach it.
+    CoordinatorCut "coordinator out of reach",
+    /// A request to the coordinator, or its answer, lost.
+    CoordinatorLoss "coordinator answer lost",
+    /// A coordinator that was slow.
+    CoordinatorSlow "slow coordinator",
+    /// A primary that was told to hand over, or a standby to take over.
+    Operator "operator's command",
 }
 
 const CLASSES: usize = FaultClass::ALL.len();

@@ -8,15 +8,18 @@
 //! |---|---|
 //! | `plan`, `settings`, `load` | what a seed means: nodes, configurations, faults and their times, what publishers say |
 //! | `world`, `process`, `weather` | whose turn is next; processes that start, freeze, die; faults in force |
-//! | `net`, `disk`, `clock`, `environment` | what agents find around them |
+//! | `net`, `disk`, `clock`, `coordinator`, `environment` | what agents find around them |
 //! | `referee` | what must never happen, and who catches up |
 //! | `trace`, `fault` | what happened, line by line, and what was injected |
+//! | `flaw` | what is wrong on purpose, to see that the referee finds it |
 
 mod clock;
+mod coordinator;
 mod dice;
 mod disk;
 mod environment;
 mod fault;
+mod flaw;
 mod load;
 mod net;
 mod plan;
@@ -29,6 +32,7 @@ mod weather;
 mod world;
 
 pub use fault::{FaultClass, Injected};
+pub use flaw::Flaw;
 pub use referee::{Rule, Violation};
 
 use crate::time::Nanos;
@@ -58,16 +62,21 @@ pub struct Report {
 
 /// Runs the world of `seed` to its end.
 pub fn run(seed: u64) -> Report {
-    play(seed, Trace::default())
+    play(seed, None, Trace::default())
+}
+
+/// As [`run`], in a world with a flaw that the referee must find.
+pub fn run_flawed(seed: u64, flaw: Flaw) -> Report {
+    play(seed, Some(flaw), Trace::default())
 }
 
 /// As [`run`], and gives every event to `line` as a line of text.
 pub fn run_traced(seed: u64, line: impl FnMut(&str) + Send + 'static) -> Report {
-    play(seed, Trace::new(Some(Box::new(line))))
+    play(seed, None, Trace::new(Some(Box::new(line))))
 }
 
-fn play(seed: u64, trace: Trace) -> Report {
-    let mut world = World::new(seed, trace);
+fn play(seed: u64, flaw: Option<Flaw>, trace: Trace) -> Report {
+    let mut world = World::new(seed, flaw, trace);
     world.run();
     world.report(seed)
 }

@@ -123,6 +123,21 @@ pub(super) enum What {
         node: usize,
         by_ns: i64,
     },
+    CoordinatorAway,
+    CoordinatorCut {
+        node: usize,
+    },
+    CoordinatorLoss {
+        chances: u32,
+    },
+    CoordinatorSlow {
+        extra: Nanos,
+    },
+    /// An operator tells a sequencer to hand over, or to take over.
+    Operator {
+        node: usize,
+        promotes: bool,
+    },
 }
 
 /// A run.
@@ -130,6 +145,8 @@ pub(super) struct Plan {
     pub(super) settings: Settings,
     pub(super) nodes: Vec<NodePlan>,
     pub(super) loads: Vec<Arc<Load>>,
+    /// What publishers that change their minds say instead.
+    pub(super) other_loads: Vec<Arc<Load>>,
     /// Every link as it is without faults.
     pub(super) link: Link,
     pub(super) episodes: Vec<Episode>,
@@ -145,7 +162,8 @@ impl Plan {
         let mut dice = Dice::new(seed, Purpose::Plan);
         let publishers = dice.between(1, 3) as usize;
         let subscribers = dice.between(1, 2) as usize;
-        let settings = Settings::draw(&mut dice, publishers, 1);
+        let sequencers = dice.pick(&[1, 2, 3, 3]);
+        let settings = Settings::draw(&mut dice, publishers, sequencers);
         let heals = dice.span(Nanos::from_millis(15), Nanos::from_millis(160));
         let link = Link {
             latency: dice.span(Nanos::from_micros(5), Nanos::from_micros(300)),
@@ -156,15 +174,16 @@ impl Plan {
         let has = |class| classes.iter().any(|&(known, _)| known == class);
         let drifts = has(FaultClass::ClockDrift);
         let mut nodes = Vec::new();
-        for node in 0..publishers + 1 + subscribers {
+        for node in 0..publishers + sequencers + subscribers {
             nodes.push(draw_node(&mut dice, &settings, node, heals, drifts));
         }
         let mut schedule = Schedule { dice: &mut dice, settings: &settings, nodes: nodes.len(), heals };
         let episodes = schedule.draw(&classes);
         let max_receive_bytes = dice.pick(&[8 << 10, 64 << 10, 1 << 20]);
         let loads = draw_loads(seed, &settings, &mut dice, heals);
+        let other_loads = draw_loads(!seed, &settings, &mut dice, heals);
         let bound = heals + BOUND;
-        Plan { settings, nodes, loads, link, episodes, heals, bound, max_receive_bytes }
+        Plan { settings, nodes, loads, other_loads, link, episodes, heals, bound, max_receive_bytes }
     }
 }
 
@@ -316,8 +335,14 @@ impl Schedule<'_> {
         Some(match class {
             FaultClass::Kill => What::Kill { node },
             FaultClass::Restart => What::Restart { node },
-            // Without durability on disk, a lone node that loses power loses what it has told: documented, not tested.
-            FaultClass::PowerLoss | FaultClass::LostSector if self.settings.is_durable => {
+            // Without durability on disk, a set that loses power as a whole loses what it has told: documented, not tested.
+            // So the last sequencer alone loses power there, and never where it is the only one.
+            FaultClass::PowerLoss | FaultClass::LostSector
+                if self.settings.is_durable || self.settings.sequencers > 1 =>
+            {
+                let last = self.settings.publishers + self.settings.sequencers - 1;
+                let is_sequencer = (self.settings.publishers..=last).contains(&node);
+                let node = if is_sequencer && !self.settings.is_durable { last } else { node };
                 What::PowerLoss { node, keep: self.dice.pick(&[0, 300_000, 700_000, 1_000_000]) }
             }
             // Freezing fills queues, which is what overflows them.
@@ -329,6 +354,16 @@ impl Schedule<'_> {
             FaultClass::ClockJump => {
                 let by_ns = self.dice.magnitude(1_000_000, 3_600_000_000_000) as i64;
                 What::ClockJump { node, by_ns: if self.dice.percent(50) { by_ns } else { -by_ns } }
+            }
+            _ if self.settings.sequencers == 1 => return None,
+            FaultClass::CoordinatorAway => What::CoordinatorAway,
+            FaultClass::CoordinatorCut => What::CoordinatorCut { node: self.sequencer() },
+            FaultClass::CoordinatorLoss => What::CoordinatorLoss { chances: self.chances().min(500_000) },
+            FaultClass::CoordinatorSlow => {
+                What::CoordinatorSlow { extra: self.dice.span(Nanos::from_millis(1), Nanos::from_millis(12)) }
+            }
+            FaultClass::Operator => {
+                What::Operator { node: self.sequencer(), promotes: self.dice.percent(50) }
             }
             _ => return None,
         })
@@ -360,6 +395,14 @@ impl fmt::Display for What {
             What::SlowDisk { node } => write!(f, "slow disk of {node}"),
             What::DiskFull { node } => write!(f, "full disk of {node}"),
             What::SyncFailure { node } => write!(f, "failing syncs of {node}"),
+            What::CoordinatorAway => write!(f, "coordinator away"),
+            What::CoordinatorCut { node } => write!(f, "coordinator out of reach of {node}"),
+            What::CoordinatorLoss { chances } => {
+                write!(f, "coordinator loses {:.1} % of requests and answers", percent(chances))
+            }
+            What::CoordinatorSlow { extra } => write!(f, "coordinator slower by up to {extra}"),
+            What::Operator { node, promotes: true } => write!(f, "operator promotes {node}"),
+            What::Operator { node, promotes: false } => write!(f, "operator retires {node}"),
             What::ClockJump { node, by_ns } => {
                 write!(f, "wall clock of {node} set by {} ms", by_ns / 1_000_000)
             }

@@ -8,8 +8,9 @@ use seqcast_wire::Session;
 use super::dice::Dice;
 use super::net::address;
 use crate::config::{
-    Config, Durability, Feed, Journal, Line, Memory, OnUnfillable, Prefix, Publisher, Receiving, Rewind,
-    RewindLimits, Sending, Sequencer, Source, SourceSession, Start, Subscriber,
+    Cluster, ClusterNode, Config, Coordinator, Durability, Feed, FileCoordinator, Journal, Line, Memory,
+    OnUnfillable, Prefix, Publisher, Receiving, Rewind, RewindLimits, Sending, Sequencer, Source,
+    SourceSession, Start, Subscriber,
 };
 use crate::journal::MIN_SEGMENT_BYTES;
 use crate::time::Nanos;
@@ -17,6 +18,7 @@ use crate::time::Nanos;
 const FEED_PORT: u16 = 31_001;
 const REWIND_PORT: u16 = 31_010;
 const PUBLISHER_PORT: u16 = 31_110;
+const REPLICA_PORT: u16 = 31_201;
 const RING_BYTES: usize = 64 << 10;
 
 /// What all nodes of a world agree on.
@@ -34,6 +36,8 @@ pub(super) struct Settings {
     retain_bytes: usize,
     receive: Receiving,
     send: Sending,
+    /// Times and sizes of the cluster, if there is one.
+    cluster: Cluster,
 }
 
 impl Settings {
@@ -70,6 +74,7 @@ impl Settings {
             window_messages: dice.magnitude(8, 512),
             retain_bytes: dice.magnitude(4 << 10, 256 << 10) as usize,
             receive,
+            cluster: draw_cluster(dice, send.datagram_bytes),
             send,
         }
     }
@@ -148,7 +153,7 @@ impl Settings {
         };
         let section = Sequencer {
             name: format!("seq{node}"),
-            min_in_sync: Some(1),
+            min_in_sync: Some(self.sequencers.min(2)),
             durability: if self.is_durable { Durability::Disk } else { Durability::Memory },
             end_with_sources: self.ends,
             sources: (0..self.publishers).map(source).collect(),
@@ -157,7 +162,17 @@ impl Settings {
             Journal { dir: "memory".into(), segment_bytes: MIN_SEGMENT_BYTES as u64, retain_bytes: None };
         let rewind =
             Rewind { bind: at(node, REWIND_PORT), allow: everybody(), limits: RewindLimits::default() };
-        Config { sequencer: Some(section), journal: Some(journal), rewind: Some(rewind), ..self.common(node) }
+        let nodes = self
+            .sequencer_nodes()
+            .map(|node| ClusterNode { name: format!("seq{node}"), replication: at(node, REPLICA_PORT) });
+        let cluster = Cluster { nodes: nodes.collect(), ..self.cluster.clone() };
+        Config {
+            sequencer: Some(section),
+            journal: Some(journal),
+            rewind: Some(rewind),
+            cluster: (self.sequencers > 1).then_some(cluster),
+            ..self.common(node)
+        }
     }
 
     pub(super) fn subscriber(&self, node: usize, start: Start) -> Config {
@@ -166,6 +181,23 @@ impl Settings {
         // A subscriber that gives up ends; here it is to be there when everybody has caught up.
         config.receive.attempts = 1_000;
         config
+    }
+}
+
+fn draw_cluster(dice: &mut Dice, datagram_bytes: usize) -> Cluster {
+    let heartbeat = dice.span(Nanos::from_micros(200), Nanos::from_millis(1));
+    let suspect_after = Nanos(heartbeat.0 * dice.between(5, 30));
+    Cluster {
+        heartbeat,
+        suspect_after,
+        max_suspect_after: Nanos(suspect_after.0 * 4),
+        stagger: dice.span(Nanos::from_millis(1), Nanos::from_millis(5)),
+        lag_timeout: dice.span(Nanos::from_millis(10), Nanos::from_millis(60)),
+        window_bytes: (datagram_bytes * 2).max(dice.magnitude(4 << 10, 64 << 10) as usize),
+        record_refresh: dice.span(Nanos::from_millis(2), Nanos::from_millis(20)),
+        operators: everybody(),
+        coordinator: Coordinator::File(FileCoordinator { dir: "simulated".into() }),
+        nodes: Vec::new(),
     }
 }
 

@@ -6,6 +6,7 @@
 use std::net::SocketAddrV4;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::coordinator::Register;
 use super::fault::{FaultClass, Injected};
 use super::net::{Net, Notes};
 use super::referee::Referee;
@@ -23,13 +24,14 @@ pub(crate) struct Inner {
     pub(super) injected: Injected,
     pub(super) trace: Trace,
     pub(super) referee: Referee,
+    pub(super) register: Register,
     net: Net,
 }
 
 impl Shared {
-    pub(super) fn new(net: Net, trace: Trace, referee: Referee) -> Shared {
+    pub(super) fn new(net: Net, register: Register, trace: Trace, referee: Referee) -> Shared {
         let injected = Injected::default();
-        Shared(Arc::new(Mutex::new(Inner { now: Nanos::ZERO, injected, trace, referee, net })))
+        Shared(Arc::new(Mutex::new(Inner { now: Nanos::ZERO, injected, trace, referee, register, net })))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {

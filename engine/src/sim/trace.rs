@@ -8,6 +8,7 @@ use rustc_hash::FxHasher;
 use seqcast_wire::SeqNo;
 
 use super::fault::FaultClass;
+use crate::agents::status::Note;
 use crate::time::Nanos;
 
 /// Something that happened.
@@ -31,6 +32,10 @@ pub(super) enum Event<'a> {
     Settled { node: usize, next: SeqNo },
     /// A subscriber's application got message `seq`.
     Delivered { node: usize, seq: SeqNo },
+    /// A node of a cluster tells what has become of it.
+    Told { node: usize, note: &'a Note },
+    /// The coordinator's record is another one.
+    Swapped { epoch: u64, primary: usize, members: usize },
     /// A fault of the schedule begins or ends.
     Episode { begins: bool, what: &'a dyn fmt::Display },
 }
@@ -91,6 +96,8 @@ impl Event<'_> {
             Event::Settled { node, next } => (8, node as u64, next.value()),
             Event::Delivered { node, seq } => (9, node as u64, seq.value()),
             Event::Episode { begins, .. } => (10, begins.into(), 0),
+            Event::Told { node, note } => (11, node as u64, note.epoch << 8 | note.what as u64),
+            Event::Swapped { epoch, primary, members } => (12, epoch, (primary << 8 | members) as u64),
         }
     }
 }
@@ -112,6 +119,16 @@ impl fmt::Display for Event<'_> {
             Event::Appended { node, next, crc } => write!(f, "node {node}: journal up to {next}, {crc:08x}"),
             Event::Settled { node, next } => write!(f, "node {node}: told of everything below {next}"),
             Event::Delivered { node, seq } => write!(f, "node {node}: application has {seq}"),
+            Event::Told { node, note } => {
+                write!(f, "node {node}: {} in epoch {}: {}", note.role, note.epoch, note.what)?;
+                if let Some(about) = note.about {
+                    write!(f, " sequencer {}", about.0)?;
+                }
+                write!(f, " {}", note.reason)
+            }
+            Event::Swapped { epoch, primary, members } => {
+                write!(f, "record: node {primary} is primary of epoch {epoch}, {members} in sync")
+            }
             Event::Episode { begins, what } => {
                 write!(f, "{} {what}", if begins { "BEGIN" } else { "END  " })
             }

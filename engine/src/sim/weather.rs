@@ -1,9 +1,11 @@
 //! What the faults that are in force now do to the network: worked out anew whenever one begins or ends, so that faults
 //! may overlap.
 
+use super::coordinator::Register;
 use super::fault::FaultClass;
 use super::net::{Link, Net};
 use super::plan::{Episode, What};
+use crate::time::Nanos;
 
 /// Sets every link, line and driver as `episodes` leave them.
 pub(super) fn apply<'a>(
@@ -28,6 +30,20 @@ pub(super) fn apply<'a>(
         }
     }
     net.lose_on_lines(lines);
+}
+
+/// Sets the coordinator as `episodes` leave it.
+pub(super) fn apply_to_register<'a>(register: &mut Register, episodes: impl Iterator<Item = &'a Episode>) {
+    (register.loss, register.extra_latency, register.is_away, register.cut) = (0, Nanos::ZERO, false, 0);
+    for episode in episodes {
+        match episode.what {
+            What::CoordinatorAway => register.is_away = true,
+            What::CoordinatorCut { node } => register.cut |= 1 << node,
+            What::CoordinatorLoss { chances } => register.loss = register.loss.max(chances),
+            What::CoordinatorSlow { extra } => register.extra_latency = register.extra_latency.max(extra),
+            _ => {}
+        }
+    }
 }
 
 /// The link between two nodes after a fault.

@@ -4,9 +4,12 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::clock::NodeClock;
+use super::coordinator::Register;
 use super::dice::{Dice, Purpose};
 use super::disk::NodeDisk;
+use super::environment::SimEnvironment;
 use super::fault::FaultClass;
+use super::flaw::Flaw;
 use super::net::Net;
 use super::plan::{Episode, Kind, Plan, What};
 use super::process::{BOOKS, Process, Turn};
@@ -14,8 +17,10 @@ use super::referee::{Loads, Referee, Rule};
 use super::shared::Shared;
 use super::trace::{Event, Trace};
 use super::weather;
+use crate::agents::links::{LinkChange, LinkEvent, OperatorCommand, Ticketed};
 use crate::book::Books;
 use crate::journal;
+use crate::replica::{Broken, Member, NodeId};
 use crate::time::Nanos;
 
 /// Chances per million that a turn is followed by a stall, while a node suffers from them.
@@ -27,12 +32,23 @@ const SLOW: (Nanos, Nanos) = (Nanos::from_millis(1), Nanos::from_millis(30));
 /// Who watches over processes starts a failed one again after this.
 const REVIVAL: (Nanos, Nanos) = (Nanos::from_micros(500), Nanos::from_millis(10));
 
+/// What becomes of a control connection.
+const UP: u8 = 0;
+const DOWN: u8 = 1;
+const DEAD: u8 = 2;
+
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
     Begin(usize),
     End(usize),
     Heal,
+    /// A sequencer's control connection to another one opened or closed.
+    Link {
+        node: usize,
+        of: usize,
+        change: u8,
+    },
     Start {
         node: usize,
     },
@@ -76,10 +92,11 @@ pub(super) struct World {
     power: Dice,
     turns: u64,
     healed: bool,
+    flaw: Option<Flaw>,
 }
 
 impl World {
-    pub(super) fn new(seed: u64, trace: Trace) -> World {
+    pub(super) fn new(seed: u64, flaw: Option<Flaw>, trace: Trace) -> World {
         let plan = Plan::draw(seed);
         let nodes = plan.nodes.len();
         let sessions = (0..).map(|publisher| plan.settings.publisher_session(publisher));
@@ -89,6 +106,7 @@ impl World {
         for (node, of_node) in plan.nodes.iter().enumerate() {
             let clock = NodeClock::new(of_node.clock_began, of_node.drift_ppm);
             let host = Host::new(clock);
+            host.disk.lie(flaw == Some(Flaw::LyingDisk));
             match of_node.kind {
                 Kind::Sequencer => referee.watch(node, host.disk.seen()),
                 Kind::Subscriber { start: crate::config::Start::Live } => referee.join_anywhere(node),
@@ -96,8 +114,10 @@ impl World {
             }
             hosts.push(host);
         }
-        let net = Net::new(nodes, Dice::new(seed, Purpose::Network), plan.max_receive_bytes);
-        let shared = Shared::new(net, trace, referee);
+        let mut net = Net::new(nodes, Dice::new(seed, Purpose::Network), plan.max_receive_bytes);
+        net.alter(flaw == Some(Flaw::AlteringNetwork));
+        let register = Register::new(Dice::new(seed, Purpose::Coordinator));
+        let shared = Shared::new(net, register, trace, referee);
         let mut world = World {
             shared,
             hosts,
@@ -109,6 +129,7 @@ impl World {
             power: Dice::new(seed, Purpose::Disk),
             turns: 0,
             healed: false,
+            flaw,
             plan,
         };
         world.schedule();
@@ -129,11 +150,13 @@ impl World {
         }
         self.at(self.plan.heals, Due::Heal);
         self.change_weather();
-        // Alone in its in-sync set.
-        let sequencer = self.plan.settings.publishers;
-        let mut shared = self.shared.lock();
-        let (referee, notes) = shared.referee();
-        referee.on_members(&[sequencer], &notes);
+        if self.plan.settings.sequencers == 1 {
+            // Alone in its in-sync set.
+            let sequencer = self.plan.settings.publishers;
+            let mut shared = self.shared.lock();
+            let (referee, notes) = shared.referee();
+            referee.on_members(&[(sequencer, 0)], &notes);
+        }
     }
 
     fn at(&mut self, when: Nanos, due: Due) {
@@ -150,6 +173,7 @@ impl World {
             }
             self.now = when;
             self.shared.lock().now = when;
+            self.pass();
             let worked = match due {
                 Due::Turn { node, life, seat } => self.turn(node, life, seat),
                 other => {
@@ -168,6 +192,7 @@ impl World {
             Due::Begin(index) => self.change(index, true),
             Due::End(index) => self.change(index, false),
             Due::Start { node } => self.start(node),
+            Due::Link { node, of, change } => self.link(node, of, change),
             Due::Heal => self.heal(),
             Due::Turn { .. } => {}
         }
@@ -192,9 +217,17 @@ impl World {
             return false;
         }
         let next = referee.settled() + 1;
-        self.hosts.iter().enumerate().all(|(node, host)| {
-            let is_reader = matches!(self.plan.nodes[node].kind, Kind::Subscriber { .. });
-            (host.is_done || !self.plan.settings.ends) && (!is_reader || referee.readers().is_at(node, next))
+        let ends = self.plan.settings.ends;
+        // Once the session ended the nodes of a cluster go one after the other, and who is last may have nobody to learn
+        // the end from.
+        let is_sequencer = |node: usize| self.plan.nodes[node].kind == Kind::Sequencer;
+        let one_is_done =
+            self.hosts.iter().enumerate().any(|(node, host)| is_sequencer(node) && host.is_done);
+        self.hosts.iter().enumerate().all(|(node, host)| match self.plan.nodes[node].kind {
+            Kind::Publisher => host.is_done || !ends,
+            Kind::Subscriber { .. } => (host.is_done || !ends) && referee.readers().is_at(node, next),
+            Kind::Sequencer if ends => one_is_done,
+            Kind::Sequencer => referee.holds_all(node),
         })
     }
 
@@ -245,8 +278,15 @@ impl World {
         host.clock.show(self.now);
         host.disk.begin();
         let plan = &self.plan.nodes[node];
-        let started =
-            Process::start(node, plan, self.plan.loads.get(node), &self.shared, &host.disk, &host.clock);
+        let is_fickle = self.flaw == Some(Flaw::FickleSource) && host.life > 0;
+        let loads = if is_fickle { &self.plan.other_loads } else { &self.plan.loads };
+        let Host { disk, clock, .. } = &*host;
+        let environment = SimEnvironment { node, shared: &self.shared, disk, clock };
+        let broken = match self.flaw {
+            Some(Flaw::Broken(rule)) => Broken::rule(rule),
+            _ => Broken::NONE,
+        };
+        let started = Process::start(plan, loads.get(node), broken, environment);
         match started {
             Ok(process) => {
                 host.life += 1;
@@ -256,10 +296,13 @@ impl World {
                     let when = self.now + Nanos(self.pace.below(100_000));
                     self.at(when, Due::Turn { node, life, seat });
                 }
+                let incarnation = journal::recorded_incarnation(self.hosts[node].disk.disk()).unwrap_or(0);
                 let mut shared = self.shared.lock();
                 shared.event(Event::Started { node });
                 let (referee, mut notes) = shared.referee();
-                referee.on_started(node, &mut notes);
+                referee.on_started(node, incarnation, &mut notes);
+                drop(shared);
+                self.tell_others(node, UP);
             }
             Err(error) => self.on_failure(node, &error.to_string()),
         }
@@ -276,6 +319,7 @@ impl World {
             shared.referee.break_rule(at, Rule::Failure, format!("node {node}: {what}"));
         }
         drop(shared);
+        self.tell_others(node, DEAD);
         let when = self.now + self.pace.span(REVIVAL.0, REVIVAL.1);
         self.at(when, Due::Start { node });
     }
@@ -303,6 +347,10 @@ impl World {
                 referee.on_worked(node, &mut notes);
             }
         });
+        let desk = process.desk.clone();
+        while let Some(note) = desk.poll_note() {
+            self.shared.lock().event(Event::Told { node, note: &note });
+        }
         match turn {
             Turn::Worked(work) => {
                 let when = self.now + self.rest(node, seat, work > 0);
@@ -312,6 +360,7 @@ impl World {
             Turn::Finished => {
                 if process.is_finished() {
                     self.close(node, "finished");
+                    self.tell_others(node, DOWN);
                     self.hosts[node].is_done = true;
                 }
                 true
@@ -390,6 +439,8 @@ impl World {
                 self.change_process(node, what, begins);
             }
             What::Freeze { node } => self.freeze(node, begins),
+            What::Operator { node, promotes } if begins => self.command(node, promotes),
+            What::Operator { .. } => {}
             What::Stall { node } => count(&mut self.hosts[node].stalls, begins),
             What::SlowDisk { node } => count(&mut self.hosts[node].slow_disks, begins),
             What::DiskFull { node } => self.hosts[node].disk.fill_up(begins),
@@ -411,6 +462,9 @@ impl World {
         }
         match what {
             What::PowerLoss { keep, .. } => {
+                if self.is_last_copy(node) {
+                    return;
+                }
                 self.kill(node, FaultClass::PowerLoss);
                 let lost = self.hosts[node].disk.lose_power(&mut self.power, keep);
                 let mut shared = self.shared.lock();
@@ -420,10 +474,13 @@ impl World {
                 if self.hosts[node].process.is_some() && !self.hosts[node].is_frozen {
                     self.shared.lock().fault(FaultClass::Restart, node, node);
                     self.close(node, "asked to stop");
+                    self.tell_others(node, DOWN);
                 }
             }
             _ => {
-                self.kill(node, FaultClass::Kill);
+                if self.kill(node, FaultClass::Kill) {
+                    self.tell_others(node, DEAD);
+                }
             }
         }
     }
@@ -446,7 +503,76 @@ impl World {
     fn change_weather(&mut self) {
         let World { plan, active, shared, .. } = self;
         let episodes = plan.episodes.iter().zip(active.iter()).filter(|(_, is)| **is).map(|(e, _)| e);
-        weather::apply(shared.lock().net().0, plan.nodes.len(), plan.link, episodes);
+        let mut shared = shared.lock();
+        weather::apply_to_register(&mut shared.register, episodes.clone());
+        weather::apply(shared.net().0, plan.nodes.len(), plan.link, episodes);
+    }
+
+    /// Lets the coordinator go on, and tells the referee of a new record.
+    fn pass(&mut self) {
+        let mut shared = self.shared.lock();
+        let now = shared.now;
+        let passed = shared.register.pass(now);
+        for class in passed.faults {
+            shared.fault(class, 0, 0);
+        }
+        let Some(versioned) = passed.changed else { return };
+        let first = self.plan.settings.publishers;
+        let of = |member: &Member| (first + usize::from(member.node.0), member.incarnation);
+        let members: Vec<_> = versioned.record.in_sync.as_slice().iter().map(of).collect();
+        let (primary, _) = of(&versioned.record.primary);
+        shared.event(Event::Swapped { epoch: versioned.record.epoch, primary, members: members.len() });
+        let (referee, notes) = shared.referee();
+        referee.on_members(&members, &notes);
+    }
+
+    /// The other sequencers learn what became of `node`'s connections, a little later.
+    fn tell_others(&mut self, node: usize, change: u8) {
+        let settings = &self.plan.settings;
+        let sequencers = settings.publishers..settings.publishers + settings.sequencers;
+        if !sequencers.contains(&node) {
+            return;
+        }
+        for other in sequencers.filter(|other| *other != node) {
+            let when = self.now + self.pace.span(Nanos::from_micros(50), Nanos::from_micros(400));
+            self.at(when, Due::Link { node: other, of: node, change });
+        }
+    }
+
+    /// `node` learns what became of its connection to `of`, unless nothing reaches it.
+    fn link(&mut self, node: usize, of: usize, change: u8) {
+        let is_cut = self.shared.lock().net().0.link_mut(of, node).cut.is_some();
+        let Some(process) = &self.hosts[node].process else { return };
+        if is_cut {
+            return;
+        }
+        let change = match change {
+            UP => LinkChange::Up,
+            DOWN => LinkChange::Down,
+            _ => LinkChange::Dead,
+        };
+        let peer = NodeId((of - self.plan.settings.publishers) as u16);
+        process.desk.try_bring(LinkEvent { node: peer, change });
+    }
+
+    /// An operator's command.
+    fn command(&mut self, node: usize, promotes: bool) {
+        let Some(process) = &self.hosts[node].process else { return };
+        let what = if promotes { OperatorCommand::Promote } else { OperatorCommand::Retire };
+        if process.desk.try_command(Ticketed { ticket: self.serial, what }) {
+            self.shared.lock().fault(FaultClass::Operator, node, node);
+        }
+    }
+
+    /// Whether `node` is all of an in-sync set that keeps what is committed in memory only: nobody may replace it then, by
+    /// any rule.
+    fn is_last_copy(&self, node: usize) -> bool {
+        let settings = &self.plan.settings;
+        let shared = self.shared.lock();
+        let Some(versioned) = shared.register.current() else { return false };
+        let alone = [NodeId(node.wrapping_sub(settings.publishers) as u16)];
+        let members = versioned.record.in_sync;
+        !settings.is_durable && members.as_slice().iter().map(|member| member.node).eq(alone)
     }
 
     /// The faults are over.

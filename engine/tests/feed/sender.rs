@@ -54,6 +54,17 @@ fn kind_and_next(datagram: &[u8]) -> (Kind, u64) {
 }
 
 #[test]
+fn a_feed_goes_on_behind_what_an_earlier_life_sent() {
+    let mut sender = sender(&SenderConfig::default());
+    sender.skip_to(seq(40));
+    sender.skip_to(seq(7));
+    let mut queue = Queue::of(40, vec![vec![7; 36]; 2]);
+    let datagram = next_datagram(&mut sender, T0, &mut queue).unwrap();
+    assert_eq!(Downstream::parse(&datagram).unwrap().first(), seq(40));
+    assert_eq!(sender.next(), seq(42));
+}
+
+#[test]
 fn a_lone_message_goes_at_once_and_many_share_a_datagram() {
     let mut sender = sender(&SenderConfig::default());
     let mut queue = Queue::of(1, (1..=100).map(|_| vec![7; 36]).collect());

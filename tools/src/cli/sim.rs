@@ -7,9 +7,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
-use seqcast_engine::sim::{self, FaultClass, Injected, Report};
+use seqcast_engine::sim::{self, FaultClass, Flaw, Injected, Report};
 use serde::Serialize;
 
 use super::Verdict;
@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// Run seeds for that long, however many these are: 90s, 10m, 2h
     #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "seeds")]
     time: Option<Duration>,
+    /// Run flawed worlds instead, of each flaw until the referee finds it: within --seeds seeds it must
+    #[arg(long, conflicts_with_all = ["seed", "time", "jobs"])]
+    flaws: bool,
     /// Worlds at a time, one a thread [default: one a core]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
@@ -43,6 +46,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<Verdict> {
     match args.seed {
         Some(seed) => run_one(seed, args.trace, output),
+        None if args.flaws => find_flaws(args, output),
         None => run_many(args, output),
     }
 }
@@ -201,6 +205,47 @@ fn run_many(args: &Args, output: Output) -> anyhow::Result<Verdict> {
     Ok(if is_good { Verdict::Good } else { Verdict::Bad })
 }
 
+/// What became of a flaw.
+#[derive(Serialize)]
+struct Found {
+    flaw: &'static str,
+    /// Seeds that it took; none: it was not found.
+    seeds: Option<u64>,
+    violation: Option<String>,
+}
+
+fn find_flaws(args: &Args, output: Output) -> anyhow::Result<Verdict> {
+    let find = |flaw: Flaw| {
+        let mut seeds = args.from..args.from.saturating_add(args.seeds);
+        let found = seeds.find_map(|seed| Some((seed, sim::run_flawed(seed, flaw).violation?)));
+        Found {
+            flaw: flaw.name(),
+            seeds: found.as_ref().map(|(seed, _)| seed - args.from + 1),
+            violation: found.map(|(_, violation)| violation.to_string()),
+        }
+    };
+    let found: Vec<_> = Flaw::all().map(find).collect();
+    output.print(&found, |out| {
+        let mut table = table(&["flaw", "found in seeds", "by"]);
+        for Found { flaw, seeds, violation } in &found {
+            let seeds = seeds.map_or_else(|| "NOT FOUND".into(), grouped);
+            table.add_row([(*flaw).to_owned(), seeds, violation.clone().unwrap_or_default()]);
+        }
+        writeln!(out, "{table}")
+    })?;
+    Ok(if found.iter().all(|found| found.seeds.is_some()) { Verdict::Good } else { Verdict::Bad })
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header);
+    if let Some(numbers) = table.column_mut(1) {
+        numbers.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
 /// Runs the seeds on all threads.
 fn race(args: &Args, began: Instant) -> Tally {
     let next = AtomicU64::new(args.from);
@@ -250,13 +295,10 @@ fn progress(args: &Args) -> ProgressBar {
 
 impl Summary {
     fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        table.set_header(["fault", "injected", "in seeds"]);
+        let mut table = table(&["fault", "injected", "in seeds"]);
         for class in &self.classes {
             table.add_row([class.name.to_owned(), grouped(class.faults), grouped(class.seeds)]);
         }
-        table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
         writeln!(out, "{table}\n")?;
         for listed in &self.listed {
             writeln!(out, "seed {}: {}\n  {}", listed.seed, listed.violation, listed.replay)?;

@@ -23,6 +23,8 @@ use crate::time::Nanos;
 const OVERHEAD_BYTES: usize = 256;
 /// Ports given to whom any port will do.
 const EPHEMERAL: u16 = 40_000;
+/// Chances per million that a datagram is altered, where datagrams are.
+const ALTERED: u32 = 20_000;
 /// How long a node takes to reach itself.
 const LOOPBACK: Nanos = Nanos::from_micros(3);
 
@@ -63,6 +65,8 @@ pub(super) struct Net {
     serial: u64,
     /// Most that a socket's receive buffer gets, as a system's limit.
     max_receive_bytes: usize,
+    /// Chances per million that a datagram is altered.
+    altered: u32,
 }
 
 #[derive(Default)]
@@ -158,7 +162,13 @@ impl Net {
             flight: BinaryHeap::new(),
             serial: 0,
             max_receive_bytes,
+            altered: 0,
         }
+    }
+
+    /// Alters what some datagrams say.
+    pub(super) fn alter(&mut self, alters: bool) {
+        self.altered = if alters { ALTERED } else { 0 };
     }
 
     /// The link from one node to another, to change it.
@@ -302,7 +312,13 @@ impl Net {
 
     fn fly(&mut self, at: Nanos, node: usize, from: SocketAddrV4, to: SocketAddrV4, bytes: &Arc<[u8]>) {
         self.serial += 1;
-        let (serial, bytes) = (self.serial, Arc::clone(bytes));
+        let serial = self.serial;
+        let mut bytes = Arc::clone(bytes);
+        if self.dice.per_million(self.altered)
+            && let Some(last) = Arc::make_mut(&mut bytes).last_mut()
+        {
+            *last ^= 1;
+        }
         self.flight.push(Reverse(Flight { at, serial, node, from, to, bytes }));
     }
 

@@ -86,8 +86,10 @@ pub(super) struct Referee {
     ended: Option<u64>,
     /// By node; publishers and subscribers have none.
     journals: Vec<Option<JournalView>>,
-    /// Nodes of the in-sync set.
-    members: Vec<usize>,
+    /// Nodes of the in-sync set, each with the incarnation listed; 0: whatever it has.
+    members: Vec<(usize, u64)>,
+    /// Incarnation of each node's journal, as its disk says.
+    incarnations: Vec<u64>,
     readers: Readers,
     epochs: Epochs,
     violation: Option<Violation>,
@@ -105,6 +107,7 @@ impl Referee {
             ended: None,
             journals,
             members: Vec::new(),
+            incarnations: vec![0; nodes],
             readers: Readers::new(nodes),
             epochs: Epochs::new(nodes),
             violation: None,
@@ -122,7 +125,7 @@ impl Referee {
     }
 
     /// The in-sync set is now this, as the coordinator keeps it: who is in it holds everything that is settled.
-    pub(super) fn on_members(&mut self, members: &[usize], notes: &Notes<'_>) {
+    pub(super) fn on_members(&mut self, members: &[(usize, u64)], notes: &Notes<'_>) {
         self.members.clear();
         self.members.extend_from_slice(members);
         self.check_members(notes);
@@ -153,7 +156,8 @@ impl Referee {
     }
 
     /// The process of `node` has started, and opened its journal if it has one.
-    pub(super) fn on_started(&mut self, node: usize, notes: &mut Notes<'_>) {
+    pub(super) fn on_started(&mut self, node: usize, incarnation: u64, notes: &mut Notes<'_>) {
+        self.incarnations[node] = incarnation;
         self.readers.restart(node);
         self.epochs.restart(node);
         if let Some(journal) = &mut self.journals[node] {
@@ -178,7 +182,7 @@ impl Referee {
         }
         let (tip, crc) = journal.tip();
         notes.trace.event(notes.now, Event::Appended { node, next: tip, crc });
-        if self.members.contains(&node) {
+        if self.is_member(node) {
             self.check_history(node, from.unwrap_or(next), notes);
             if next < before {
                 self.check_members(notes);
@@ -207,11 +211,23 @@ impl Referee {
         }
     }
 
+    /// Whether `node` is in the set, as it is now.
+    fn is_member(&self, node: usize) -> bool {
+        self.members
+            .iter()
+            .any(|&(known, listed)| known == node && (listed == 0 || listed == self.incarnations[node]))
+    }
+
+    /// Whether `node` has everything that is settled.
+    pub(super) fn holds_all(&self, node: usize) -> bool {
+        self.journals[node].as_ref().is_none_or(|journal| journal.next() > self.settled())
+    }
+
     /// Every member has everything that is settled.
     fn check_members(&mut self, notes: &Notes<'_>) {
         let Some(last) = self.order.last() else { return };
         let settled = self.order.len() as u64;
-        for &node in &self.members {
+        for &(node, _) in self.members.iter().filter(|(node, _)| self.is_member(*node)) {
             let Some(journal) = &self.journals[node] else { continue };
             if journal.next() <= settled {
                 let what =

@@ -1,0 +1,158 @@
+//! The coordinator of a simulated cluster: one register, far away, slow, sometimes out of reach.
+//!
+//! What a node asked may be lost on the way there, its answer on the way back; and a swap whose answer the node has given
+//! up on may still be made.
+
+use std::collections::BTreeMap;
+
+use super::dice::Dice;
+use super::fault::FaultClass;
+use super::shared::Shared;
+use crate::replica::{Answer, Coordinator, Request, Versioned};
+use crate::time::Nanos;
+
+/// A node gives up on an answer after this.
+const TIMEOUT: Nanos = Nanos::from_millis(8);
+
+/// The register, and what is on its way to it.
+pub(super) struct Register {
+    dice: Dice,
+    current: Option<Versioned>,
+    /// When a request gets there, with whose it is.
+    coming: BTreeMap<(Nanos, u64), (u64, Request)>,
+    /// Answers, by ticket, and when they are back.
+    answers: BTreeMap<u64, (Nanos, Answer)>,
+    tickets: u64,
+    /// Weather: chances per million that a request or an answer is lost, and how much slower everything is.
+    pub(super) loss: u32,
+    pub(super) extra_latency: Nanos,
+    pub(super) is_away: bool,
+    /// Nodes whose bit is set do not reach it.
+    pub(super) cut: u32,
+}
+
+/// What came of time passing.
+pub(super) struct Passed {
+    /// Faults that took effect, and on whom.
+    pub(super) faults: Vec<FaultClass>,
+    /// The record is another one now.
+    pub(super) changed: Option<Versioned>,
+}
+
+impl Register {
+    pub(super) fn new(dice: Dice) -> Register {
+        Register {
+            dice,
+            current: None,
+            coming: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            tickets: 0,
+            loss: 0,
+            extra_latency: Nanos::ZERO,
+            is_away: false,
+            cut: 0,
+        }
+    }
+
+    /// The record as it is.
+    pub(super) fn current(&self) -> Option<&Versioned> {
+        self.current.as_ref()
+    }
+
+    fn way(&mut self) -> Nanos {
+        let extra = Nanos(self.dice.below(self.extra_latency.0 + 1));
+        self.dice.span(Nanos::from_micros(50), Nanos::from_micros(800)) + extra
+    }
+
+    /// `node` asks. Gives the ticket for the answer, and the fault that hit the request if one did.
+    fn submit(&mut self, now: Nanos, node: usize, request: Request) -> (u64, Option<FaultClass>) {
+        self.tickets += 1;
+        let ticket = self.tickets;
+        let fault = match () {
+            () if self.is_away => Some(FaultClass::CoordinatorAway),
+            () if self.cut >> node & 1 != 0 => Some(FaultClass::CoordinatorCut),
+            () if self.dice.per_million(self.loss) => Some(FaultClass::CoordinatorLoss),
+            () => None,
+        };
+        if fault.is_none() {
+            let arrives = now + self.way();
+            self.coming.insert((arrives, ticket), (ticket, request));
+        }
+        (ticket, fault)
+    }
+
+    /// Does what is due.
+    pub(super) fn pass(&mut self, now: Nanos) -> Passed {
+        let mut passed = Passed { faults: Vec::new(), changed: None };
+        while let Some((&(at, serial), _)) = self.coming.first_key_value()
+            && at <= now
+        {
+            let Some((ticket, request)) = self.coming.remove(&(at, serial)) else { break };
+            let answer = match request {
+                Request::Read => Answer::Read(self.current),
+                Request::Swap { expected, .. }
+                    if expected != self.current.map_or(0, |current| current.revision) =>
+                {
+                    Answer::Lost
+                }
+                Request::Swap { expected, record } => {
+                    let versioned = Versioned { revision: expected + 1, record };
+                    self.current = Some(versioned);
+                    passed.changed = Some(versioned);
+                    Answer::Swapped(versioned)
+                }
+            };
+            if self.dice.per_million(self.loss) {
+                passed.faults.push(FaultClass::CoordinatorLoss);
+            } else {
+                let back = at + self.way();
+                self.answers.insert(ticket, (back, answer));
+            }
+        }
+        passed
+    }
+
+    fn answer(&mut self, now: Nanos, ticket: u64) -> Option<Answer> {
+        let &(back, answer) = self.answers.get(&ticket)?;
+        (back <= now).then(|| {
+            self.answers.remove(&ticket);
+            answer
+        })
+    }
+}
+
+/// One node's way to the register.
+pub(super) struct SimCoordinator {
+    node: usize,
+    shared: Shared,
+    /// Ticket, and when it is given up.
+    asked: Option<(u64, Nanos)>,
+}
+
+impl SimCoordinator {
+    pub(super) fn new(node: usize, shared: Shared) -> SimCoordinator {
+        SimCoordinator { node, shared, asked: None }
+    }
+}
+
+impl Coordinator for SimCoordinator {
+    fn submit(&mut self, _now: Nanos, request: Request) {
+        let mut shared = self.shared.lock();
+        let now = shared.now;
+        let (ticket, fault) = shared.register.submit(now, self.node, request);
+        if let Some(class) = fault {
+            shared.fault(class, self.node, self.node);
+        }
+        self.asked = Some((ticket, now + TIMEOUT));
+    }
+
+    fn poll(&mut self, _now: Nanos) -> Option<Answer> {
+        let (ticket, until) = self.asked?;
+        let mut shared = self.shared.lock();
+        let now = shared.now;
+        let answer =
+            shared.register.answer(now, ticket).or_else(|| (now >= until).then_some(Answer::Unknown))?;
+        self.asked = None;
+        Some(answer)
+    }
+}
