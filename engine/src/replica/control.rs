@@ -564,14 +564,14 @@ impl Control {
             return;
         }
         let is_renewal = matches!(self.state, State::Primary { .. });
-        if is_renewal {
+        if is_renewal && found.revision != candidacy.expected {
             self.state = State::Primary { renewal: None };
             self.review(found);
             return;
         }
         if found.revision == candidacy.expected {
             // The swap has not been made, though it may yet be: the same once more settles it.
-            if let State::Candidate(candidacy) = &mut self.state
+            if let Some(candidacy) = self.candidacy_mut()
                 && matches!(candidacy.stage, Stage::Resolving { .. })
             {
                 candidacy.stage = Stage::Swapping { due: now };
@@ -623,7 +623,9 @@ impl Control {
             if record.in_sync.len() == 1 {
                 self.tell(Notice::LastMemberLost);
             }
-        } else if let Some(why) = self.wanted {
+        } else if let Some(why) = self.wanted
+            && record.epoch <= self.epoch()
+        {
             self.take_over(now, why);
         } else if record.epoch >= self.promised {
             self.adopt(record.epoch, record.primary);
@@ -652,16 +654,15 @@ impl Control {
         }
     }
 
-    /// A node refused this primary: it promised `epoch`. Either somebody took over, or its takeover failed and this
+    /// Another node refused this primary: it promised `epoch`. Either somebody took over, or its takeover failed and this
     /// primary needs an epoch that the node may serve.
-    pub fn on_refused(&mut self, now: Nanos, by: NodeId, epoch: u64) {
+    pub fn on_refused(&mut self, now: Nanos, epoch: u64) {
         let Some(gate) = &self.gate else { return };
         if epoch <= gate.epoch() || self.candidacy().is_some() {
             return;
         }
-        let is_member = gate.stored().as_slice().iter().any(|member| member.node == by);
         let Some(known) = self.known else { return };
-        if gate.proposal().is_some() || !is_member && epoch <= self.promised {
+        if gate.proposal().is_some() {
             self.read_due = self.read_due.min(now);
             return;
         }
@@ -675,6 +676,7 @@ impl Control {
             is_given: false,
             stage: Stage::Promising,
         };
+        self.act(Action::StopAcknowledging(self.promised));
         self.act(Action::Promise(self.promised));
         self.tell(Notice::Standing { epoch: self.promised });
         self.state = State::Primary { renewal: Some(renewal) };

@@ -78,7 +78,8 @@ impl Register {
             let arrives = now + self.way();
             self.coming.insert((arrives, ticket), (ticket, request));
         }
-        (ticket, fault)
+        let is_slow = self.extra_latency > Nanos::ZERO;
+        (ticket, fault.or(is_slow.then_some(FaultClass::CoordinatorSlow)))
     }
 
     /// Does what is due.
