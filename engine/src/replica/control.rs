@@ -708,7 +708,8 @@ impl Control {
 
     /// `node` is gone or does not keep up: it leaves the set (rule 1: by swap first).
     pub fn on_lost(&mut self, node: NodeId, why: Suspect) {
-        let is_busy = self.asked || self.candidacy().is_some();
+        let overlaps = self.broken.is(Rule::OverlappingChanges);
+        let is_busy = self.asked && !overlaps || self.candidacy().is_some();
         let Some(gate) = &mut self.gate else { return };
         if !is_busy && gate.try_shrink(node).is_ok() {
             self.tell(Notice::Suspected { node, why });
