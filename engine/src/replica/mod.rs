@@ -3,6 +3,9 @@
 //! No I/O. The data plane is primary and backup: a commit waits for every member of the in-sync set ([`CommitGate`]), so
 //! any member can take over without merging histories. The control plane is one small record that changes only by
 //! compare-and-swap at a coordinator.
+//!
+//! The stream between nodes has two ends: an [`Outbound`] for each peer on the primary, an [`Inbound`] on a standby.
+//! [`seqcast_wire::repl`] is what goes between them. A [`Detector`] says when a peer seems to be gone.
 
 mod config;
 mod coordinator;
