@@ -6,13 +6,17 @@
 mod book;
 mod config;
 mod demo;
+mod drill;
 mod generate;
 mod journal;
 mod process;
+mod promote;
 mod publish;
+mod retire;
 mod sequence;
 mod sim;
 mod stats;
+mod status;
 mod subscribe;
 
 use std::process::ExitCode;
@@ -67,6 +71,24 @@ enum Command {
     /// Simulate publishers, sequencers and subscribers under faults, any number of seeds, and judge each run
     #[command(after_help = EXIT_CODES)]
     Sim(sim::Args),
+    /// Show who leads a cluster, who follows, and how far everything is
+    ///
+    /// Exit code 1: something is not as it should be. 3: no node answers.
+    #[command(after_help = EXIT_CODES)]
+    Status(status::Args),
+    /// Make a node of a cluster its primary
+    ///
+    /// Exit code 1: the node refused.
+    #[command(after_help = EXIT_CODES)]
+    Promote(promote::Args),
+    /// Let a node of a cluster, usually its primary, hand over in order and leave the in-sync set
+    ///
+    /// Exit code 1: the node refused.
+    #[command(after_help = EXIT_CODES)]
+    Retire(retire::Args),
+    /// Failover drills: break a cluster of real processes on purpose, and prove that nothing was lost
+    #[command(after_help = EXIT_CODES)]
+    Drill(drill::Args),
     /// Print or check configurations
     #[command(after_help = EXIT_CODES)]
     Config(config::Args),
@@ -112,6 +134,10 @@ pub fn main() -> ExitCode {
         Command::Subscribe(args) => subscribe::run(&args, output),
         Command::Journal(args) => journal::run(&args, output),
         Command::Sim(args) => sim::run(&args, output),
+        Command::Status(args) => status::run(&args, output),
+        Command::Promote(args) => promote::run(&args, output),
+        Command::Retire(args) => retire::run(&args, output),
+        Command::Drill(args) => drill::run(&args, output),
         Command::Config(args) => config::run(&args, output),
     };
     ended.map_or_else(|error| failure(&error), ExitCode::from)

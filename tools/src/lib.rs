@@ -1,10 +1,15 @@
 //! What stands behind the `seqcast` command: one file a subcommand, and the generator of order flow.
 
 pub mod cli;
+mod control;
+mod coordinator;
 pub mod day;
+mod drill;
+pub mod etcd;
 mod input;
 mod output;
 mod pcapng;
 pub mod script;
+mod trace;
 pub mod view;
 pub mod wiring;

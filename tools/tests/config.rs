@@ -78,7 +78,7 @@ fn every_problem_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let toml = Config::default_toml().replacen("127.0.0.1:31010", "127.0.0.1:0", 1);
     let toml = toml.replacen("max_orders = ", "max_orders = 0 # ", 1).replacen(
-        "min_in_sync = 1",
+        "# min_in_sync = 2",
         "min_in_sync = 9",
         1,
     );

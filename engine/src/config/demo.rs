@@ -42,7 +42,7 @@ pub(super) fn feed() -> Feed {
 pub(super) fn sequencer() -> Sequencer {
     Sequencer {
         name: "seq1".into(),
-        min_in_sync: 1,
+        min_in_sync: None,
         durability: Durability::Memory,
         end_with_sources: false,
         sources: vec![Source {

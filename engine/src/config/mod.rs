@@ -9,6 +9,7 @@
 //! Every mistake is a [`ConfigError`] that says what is wrong, in which line, and what to do. Nothing here knows
 //! sockets or files of the feed: `topology` turns these sections into the configurations of agents and drivers.
 
+mod cluster;
 mod demo;
 mod error;
 mod load;
@@ -19,6 +20,7 @@ mod validate;
 
 use serde::{Deserialize, Serialize};
 
+pub use cluster::{Cluster, ClusterNode, Coordinator, Endpoint, EtcdCoordinator, FileCoordinator};
 pub use error::{ConfigError, Position, Problem};
 pub use section::{
     Durability, Feed, Idle, Io, IoDriver, Journal, Line, Memory, OnUnfillable, Publisher, Receiving, Rewind,
@@ -37,6 +39,9 @@ pub struct Config {
     /// The sequencer and its sources.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequencer: Option<Sequencer>,
+    /// Hot standbys; none: the sequencer is alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
     /// The ordered record on disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub journal: Option<Journal>,
@@ -94,6 +99,13 @@ impl Config {
         required(self.sequencer.as_ref(), "sequencer", "its name and sources")
     }
 
+    /// Fewest members of the in-sync set that events are admitted with, this node included:
+    /// [`Sequencer::min_in_sync`], or else one alone and two in a cluster.
+    pub fn min_in_sync(&self) -> usize {
+        let nodes = self.cluster.as_ref().map_or(1, |cluster| cluster.nodes.len());
+        self.sequencer.as_ref().and_then(|sequencer| sequencer.min_in_sync).unwrap_or(nodes.clamp(1, 2))
+    }
+
     /// Section `[journal]`.
     ///
     /// # Errors
@@ -133,6 +145,7 @@ impl Default for Config {
         Config {
             feed: Some(demo::feed()),
             sequencer: Some(demo::sequencer()),
+            cluster: None,
             journal: Some(demo::journal()),
             publisher: Some(demo::publisher()),
             rewind: Some(demo::rewind()),

@@ -75,9 +75,10 @@ pub enum Durability {
 pub struct Sequencer {
     /// Name of this node.
     pub name: String,
-    /// Fewest members of the in-sync set that events are admitted with, this node included.
-    #[serde(default = "alone")]
-    pub min_in_sync: usize,
+    /// Fewest members of the in-sync set that events are admitted with, this node included. None: see
+    /// [`Config::min_in_sync`](super::Config::min_in_sync).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_in_sync: Option<usize>,
     /// When a message counts as kept.
     #[serde(default = "in_memory")]
     pub durability: Durability,
@@ -519,10 +520,6 @@ fn unspecified() -> Ipv4Addr {
 
 fn any_session() -> SourceSession {
     SourceSession::Any
-}
-
-fn alone() -> usize {
-    1
 }
 
 fn in_memory() -> Durability {

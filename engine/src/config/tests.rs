@@ -21,6 +21,48 @@ interface = "10.2.0.17"
 source = "10.2.0.5"
 "#;
 
+/// The least that a cluster is told.
+const FILE_CLUSTER: &str = r#"[cluster.coordinator]
+kind = "file"
+dir = "/var/lib/seqcast/coordinator"
+[[cluster.node]]
+name = "seq1"
+replication = "127.0.0.1:31201"
+[[cluster.node]]
+name = "seq2"
+replication = "127.0.0.1:31202"
+[[cluster.node]]
+name = "seq3"
+replication = "127.0.0.1:31203"
+"#;
+
+/// The most that one with etcd is told.
+const ETCD_CLUSTER: &str = r#"[cluster]
+heartbeat = "500us"
+[cluster.coordinator]
+kind = "etcd"
+endpoints = ["https://10.1.0.11:2379", "https://10.1.0.12"]
+prefix = "/trading/"
+request_timeout = "100ms"
+user = "u"
+password = "p"
+ca = "ca.pem"
+cert = "cert.pem"
+key = "key.pem"
+[[cluster.node]]
+name = "seq1"
+replication = "10.1.0.1:31200"
+"#;
+
+fn file_coordinator(dir: &str) -> Coordinator {
+    Coordinator::File(FileCoordinator { dir: dir.into() })
+}
+
+/// The default, with a cluster.
+fn in_a_cluster() -> Config {
+    Config { cluster: Config::parse(FILE_CLUSTER).unwrap().cluster, ..Config::default() }
+}
+
 fn refusal(text: &str) -> String {
     Config::parse(text).and_then(|config| config.validate()).unwrap_err().to_string()
 }
@@ -49,8 +91,16 @@ fn the_default_file_names_every_key_and_says_something_about_it() {
     let written = Config::default().to_toml().unwrap();
     let keys = written.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key);
     // These have no value by default, and stand there as a comment.
-    for key in keys.chain(["# source", "# core", "# idle", "# agents", "# name"]) {
+    for key in keys.chain(["# source", "# core", "# idle", "# agents", "# name", "# min_in_sync"]) {
         assert!(text.contains(&format!("\n{key} = ")), "{key}");
+    }
+    // So has the whole cluster; its coordinator is of one kind only, and the other stands there indented.
+    for (cluster, indent) in [(FILE_CLUSTER, "# "), (ETCD_CLUSTER, "#   ")] {
+        let config = Config::parse(cluster).unwrap().to_toml().unwrap();
+        for (key, _) in config.lines().filter_map(|line| line.split_once(" = ")) {
+            let there = ["", "# ", indent].iter().any(|indent| text.contains(&format!("\n{indent}{key} = ")));
+            assert!(there, "{key}");
+        }
     }
     for section in text.split("# ----").skip(1) {
         assert!(section.lines().nth(1).unwrap().starts_with("# "), "{section}");
@@ -61,13 +111,31 @@ fn the_default_file_names_every_key_and_says_something_about_it() {
 fn the_commented_examples_in_the_default_file_are_right() {
     let text = Config::default_toml()
         .lines()
-        .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ") || rest.starts_with("[[")))
+        .map(|line| {
+            let is_example = |rest: &&str| rest.starts_with('[') || rest.contains(" = ");
+            line.strip_prefix("# ").filter(|rest| !rest.starts_with(' ')).filter(is_example)
+        })
         .zip(Config::default_toml().lines())
         .map(|(example, line)| example.unwrap_or(line))
         .collect::<Vec<_>>()
         .join("\n");
     let config = Config::parse(&text).unwrap();
     assert_eq!(config.runtime.threads[0].core, Some(2));
+    let cluster = config.cluster.as_ref().unwrap();
+    assert_eq!(
+        (cluster.nodes.len(), &cluster.coordinator),
+        (2, &file_coordinator("seqcast-data/coordinator"))
+    );
+    let tuning = |cluster: &Cluster| Cluster {
+        nodes: Vec::new(),
+        coordinator: file_coordinator(""),
+        ..cluster.clone()
+    };
+    assert_eq!(
+        tuning(cluster),
+        tuning(Config::parse(FILE_CLUSTER).unwrap().cluster.as_ref().unwrap()),
+        "the defaults"
+    );
     assert!(config.feed.as_ref().unwrap().lines[0].source.is_some());
     config.validate().unwrap();
 }
@@ -328,7 +396,8 @@ const WHO_AND_WHERE: &[Misfit] = &[
         "feed.rewind_servers[1]",
         "name each server once",
     ),
-    (&["sequencer.min_in_sync=0"], "sequencer.min_in_sync", "give 1 to 8"),
+    (&["sequencer.min_in_sync=0"], "sequencer.min_in_sync", "give 1 to 1"),
+    (&["sequencer.min_in_sync=2"], "sequencer.min_in_sync", "this node is alone"),
     (&["sequencer.source=[]"], "sequencer.source", "1 to 64 sources"),
     (&["sequencer.name="], "sequencer.name", "is empty"),
     (
@@ -383,6 +452,203 @@ const TUNING: &[Misfit] = &[
         "also the core of `a`",
     ),
 ];
+
+#[test]
+fn a_cluster_needs_a_coordinator_and_nodes_and_gets_defaults_for_the_rest() {
+    let config = Config::parse(FILE_CLUSTER).unwrap();
+    config.validate().unwrap();
+    let Cluster {
+        heartbeat,
+        suspect_after,
+        max_suspect_after,
+        stagger,
+        lag_timeout,
+        window_bytes,
+        record_refresh,
+        ..
+    } = config.cluster.clone().unwrap();
+    assert_eq!((heartbeat, suspect_after), (Nanos::from_millis(1), Nanos::from_millis(50)));
+    assert_eq!((max_suspect_after, stagger), (Nanos::from_secs(2), Nanos::from_millis(5)));
+    assert_eq!((lag_timeout, record_refresh), (Nanos::from_millis(500), Nanos::from_millis(250)));
+    assert_eq!(window_bytes, 1 << 20);
+    assert_eq!(config.cluster.as_ref().unwrap().nodes[2].replication, "127.0.0.1:31203".parse().unwrap());
+
+    let config = Config::parse(ETCD_CLUSTER).unwrap();
+    config.validate().unwrap();
+    let Coordinator::Etcd(etcd) = &config.cluster.as_ref().unwrap().coordinator else { panic!("etcd") };
+    assert_eq!(etcd.endpoints[1].to_string(), "https://10.1.0.12:2379");
+    assert_eq!((etcd.prefix.as_str(), etcd.request_timeout), ("/trading/", Nanos::from_millis(100)));
+    let least = "[cluster]\nnode = []\ncoordinator = {kind='etcd', endpoints=['http://h']}";
+    let least = Config::parse(least).unwrap().cluster.unwrap().coordinator;
+    let Coordinator::Etcd(etcd) = least else { panic!("etcd") };
+    assert_eq!((etcd.prefix.as_str(), etcd.request_timeout), ("/seqcast/", Nanos::from_millis(250)));
+    assert_eq!((etcd.user, etcd.ca, etcd.cert), (None, None, None));
+}
+
+#[test]
+fn clusters_read_back() {
+    for text in [FILE_CLUSTER, ETCD_CLUSTER] {
+        let config = Config::parse(text).unwrap();
+        assert_eq!(Config::parse(&config.to_toml().unwrap()).unwrap(), config);
+    }
+}
+
+#[test]
+fn in_a_cluster_two_members_are_the_least_unless_it_says_otherwise() {
+    assert_eq!(Config::default().min_in_sync(), 1);
+    let mut config = in_a_cluster();
+    assert_eq!(config.min_in_sync(), 2);
+    config.cluster.as_mut().unwrap().nodes.truncate(1);
+    assert_eq!(config.min_in_sync(), 1);
+    config.sequencer.as_mut().unwrap().min_in_sync = Some(3);
+    assert_eq!(config.min_in_sync(), 3);
+}
+
+/// Replacements in [`FILE_CLUSTER`] or [`ETCD_CLUSTER`], and the message then.
+const CLUSTERS: &[(&str, &str, &str, &str)] = &[
+    (
+        FILE_CLUSTER,
+        "name = \"seq2\"",
+        "name = \"seq1\"",
+        "`cluster.node[1].name` is `seq1`, as `cluster.node[0].name`",
+    ),
+    (
+        FILE_CLUSTER,
+        "31202",
+        "31201",
+        "`cluster.node[1].replication` is 127.0.0.1:31201, as `cluster.node[0].replication`",
+    ),
+    (FILE_CLUSTER, "127.0.0.1:31202", "0.0.0.0:5", "is 0.0.0.0:5, where nobody can be reached"),
+    (FILE_CLUSTER, "31202", "0", "is 127.0.0.1:0, where nobody can be reached"),
+    (FILE_CLUSTER, "\"seq2\"", "\"a b\"", "`cluster.node[1].name` is `a b`; give it a name"),
+    (FILE_CLUSTER, "\"seq2\"", "\"\"", "1 to 32 ASCII letters"),
+    (
+        FILE_CLUSTER,
+        "dir = \"/var/lib/seqcast/coordinator\"",
+        "dir = \"\"",
+        "`cluster.coordinator.dir` is empty",
+    ),
+    (
+        FILE_CLUSTER,
+        "dir = \"/var/lib/seqcast/coordinator\"",
+        "",
+        "`cluster.coordinator.dir` is missing at line 1",
+    ),
+    (FILE_CLUSTER, "dir =", "dri =", "unknown key `dri` at line 1, column 1; did you mean `dir`?"),
+    (FILE_CLUSTER, "\"file\"", "\"zookeeper\"", "`cluster.coordinator.kind` cannot be `zookeeper`"),
+    (FILE_CLUSTER, "kind = \"file\"\n", "", "`cluster.coordinator.kind` is missing"),
+    (
+        FILE_CLUSTER,
+        "[cluster.coordinator]",
+        "[cluster]\nheartbeat=\"0s\"\n[cluster.coordinator]",
+        "`cluster.heartbeat` is zero",
+    ),
+    (
+        FILE_CLUSTER,
+        "[cluster.coordinator]",
+        "[cluster]\nheartbeat=\"20ms\"\n[cluster.coordinator]",
+        "`cluster.suspect_after` is less than 3 of",
+    ),
+    (
+        FILE_CLUSTER,
+        "[cluster.coordinator]",
+        "[cluster]\nsuspect_after=\"3s\"\n[cluster.coordinator]",
+        "`cluster.max_suspect_after` is less than",
+    ),
+    (
+        FILE_CLUSTER,
+        "[cluster.coordinator]",
+        "[cluster]\nlag_timeout=\"2ms\"\n[cluster.coordinator]",
+        "`cluster.lag_timeout` is less than 3 of",
+    ),
+    (
+        FILE_CLUSTER,
+        "[cluster.coordinator]",
+        "[cluster]\nstagger=\"3s\"\n[cluster.coordinator]",
+        "`cluster.stagger` is more than",
+    ),
+    (
+        FILE_CLUSTER,
+        "[cluster.coordinator]",
+        "[cluster]\nwindow_bytes=\"1KiB\"\n[cluster.coordinator]",
+        "`cluster.window_bytes` is 1KiB",
+    ),
+    (
+        FILE_CLUSTER,
+        "[cluster.coordinator]",
+        "[cluster]\nrecord_refresh=\"0ms\"\n[cluster.coordinator]",
+        "`cluster.record_refresh` is zero",
+    ),
+    (
+        ETCD_CLUSTER,
+        "\"https://10.1.0.11:2379\", \"https://10.1.0.12\"",
+        "",
+        "`cluster.coordinator.endpoints` is empty",
+    ),
+    (ETCD_CLUSTER, "12\"", "11\"", "`cluster.coordinator.endpoints[1]` repeats https://10.1.0.11:2379"),
+    (ETCD_CLUSTER, "https://10.1.0.12", "http://10.1.0.12", "mixes http:// and https://"),
+    (
+        ETCD_CLUSTER,
+        "https://10.1.0.12",
+        "10.1.0.12:1",
+        "10.1.0.12:1 is not an address such as \"http://10.1.0.9:2379\"",
+    ),
+    (
+        ETCD_CLUSTER,
+        "user = \"u\"\n",
+        "",
+        "`cluster.coordinator.password` is given, but `cluster.coordinator.user` is not",
+    ),
+    (
+        ETCD_CLUSTER,
+        "key = \"key.pem\"\n",
+        "",
+        "`cluster.coordinator.cert` is given, but `cluster.coordinator.key` is not",
+    ),
+    (ETCD_CLUSTER, "\"/trading/\"", "\"\"", "`cluster.coordinator.prefix` is empty"),
+    (ETCD_CLUSTER, "\"100ms\"", "\"0ms\"", "`cluster.coordinator.request_timeout` is zero"),
+    (ETCD_CLUSTER, "\"100ms\"", "100", "expected a duration with a unit"),
+];
+
+#[test]
+fn clusters_that_cannot_work_are_refused() {
+    for &(text, old, new, expected) in CLUSTERS {
+        assert!(text.contains(old), "{old}");
+        let error = refusal(&text.replacen(old, new, 1));
+        assert!(error.contains(expected), "{old} -> {new}: {error}");
+    }
+    let plain = ETCD_CLUSTER.replace("https://", "http://");
+    assert!(
+        refusal(&plain).contains("`cluster.coordinator.ca` is given, but no item of"),
+        "{}",
+        refusal(&plain)
+    );
+    let nodes: String = (0..9)
+        .map(|at| format!("[[cluster.node]]\nname = \"n{at}\"\nreplication = \"10.0.0.{at}:1\"\n"))
+        .collect();
+    let nine = FILE_CLUSTER.split("[[").next().unwrap().to_owned() + &nodes;
+    assert!(refusal(&nine).contains("`cluster.node` has 9 items"), "{}", refusal(&nine));
+    assert!(
+        refusal("[cluster]\nnode = []\ncoordinator = {kind='file', dir='d'}")
+            .contains("`cluster.node` has 0 items")
+    );
+}
+
+#[test]
+fn a_sequencer_is_one_of_its_cluster() {
+    let with = |sequencer: &str| {
+        let mut config = in_a_cluster();
+        config.apply_override(sequencer).unwrap();
+        config.validate().map_err(|error| error.to_string())
+    };
+    with("sequencer.name=seq2").unwrap();
+    with("sequencer.min_in_sync=3").unwrap();
+    assert!(with("sequencer.min_in_sync=4").unwrap_err().contains("`cluster.node` has 3 items"));
+    assert!(with("sequencer.min_in_sync=0").unwrap_err().contains("give 1 to 3"));
+    let error = with("sequencer.name=seq9").unwrap_err();
+    assert!(error.contains("is `seq9`, which `cluster.node` does not name"), "{error}");
+    assert!(error.contains("(known: seq1, seq2, seq3)"), "{error}");
+}
 
 #[test]
 fn what_does_not_fit_together_is_refused_with_keys_and_remedy() {

@@ -1,5 +1,7 @@
 //! What keys mean together: everything that each alone looks right but cannot work.
 
+mod cluster;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -11,7 +13,7 @@ use super::section::{
     ThreadLayout,
 };
 use super::unit::{Prefix, Rate, SourceSession, size};
-use crate::limits::{MAX_DATAGRAM_BYTES, MAX_LINES, MAX_NODES, MAX_REWIND_SERVERS, MAX_SOURCES};
+use crate::limits::{MAX_DATAGRAM_BYTES, MAX_LINES, MAX_REWIND_SERVERS, MAX_SOURCES};
 use crate::time::Nanos;
 
 /// Header of a MoldUDP64 datagram, length of a message, and one byte of it.
@@ -36,6 +38,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     if let Some(sequencer) = &config.sequencer {
         found.check_sequencer(sequencer);
     }
+    found.check_cluster(config);
     if let Some(journal) = &config.journal {
         found.check_journal(journal.segment_bytes, journal.retain_bytes);
     }
@@ -181,10 +184,6 @@ impl Found {
     fn check_sequencer(&mut self, sequencer: &Sequencer) {
         if sequencer.name.trim().is_empty() {
             self.add("sequencer.name", "is empty", "give the node a name");
-        }
-        if !(1..=MAX_NODES).contains(&sequencer.min_in_sync) {
-            let what = format!("is {}", sequencer.min_in_sync);
-            self.add("sequencer.min_in_sync", what, format!("give 1 to {MAX_NODES}"));
         }
         let sources = &sequencer.sources;
         if sources.is_empty() || sources.len() > MAX_SOURCES {

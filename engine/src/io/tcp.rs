@@ -2,9 +2,12 @@
 //! what is bounded is bounded by the agent.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::time::Nanos;
 
 /// Connections that the kernel may hold for [`Listener::poll_accept`].
 const PENDING_CONNECTIONS: i32 = 128;
@@ -90,10 +93,22 @@ impl Stream {
     /// # Errors
     /// What is known at once, with the address.
     pub fn connect(peer: SocketAddr) -> io::Result<Stream> {
+        Stream::connect_from(None, peer)
+    }
+
+    /// As [`Stream::connect`], from the local address `from` if one is given, its port free: for peers that know whom
+    /// they talk to by the address.
+    ///
+    /// # Errors
+    /// What is known at once, with the address.
+    pub fn connect_from(from: Option<IpAddr>, peer: SocketAddr) -> io::Result<Stream> {
         let connect = || {
             let socket = Socket::new(Domain::for_address(peer), Type::STREAM, Some(Protocol::TCP))?;
             socket.set_nonblocking(true)?;
             socket.set_tcp_nodelay(true)?;
+            if let Some(from) = from {
+                socket.bind(&SockAddr::from(SocketAddr::new(from, 0)))?;
+            }
             match socket.connect(&SockAddr::from(peer)) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -181,6 +196,40 @@ impl Stream {
     /// The connection broke before.
     pub fn finish(&mut self) -> io::Result<()> {
         self.stream.shutdown(Shutdown::Write)
+    }
+}
+
+/// What [`wait`] waits for on a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// Something to read, or the end.
+    Read,
+    /// That, or room to write; also that a connection under way stands or has failed.
+    ReadOrWrite,
+}
+
+/// Waits until `listener` has a connection or one of `streams` is as wanted, `at_most` this long. The only thing here
+/// that blocks: for a cold thread that has nothing else to do, and to which a closing connection is urgent.
+///
+/// # Errors
+/// The kernel refuses to wait.
+pub fn wait<'a>(
+    listener: &Listener,
+    streams: impl Iterator<Item = (&'a Stream, Interest)>,
+    at_most: Nanos,
+) -> io::Result<()> {
+    let mut wanted = vec![PollFd::new(&listener.listener, PollFlags::IN)];
+    wanted.extend(streams.map(|(stream, interest)| {
+        let flags = match interest {
+            Interest::Read => PollFlags::IN,
+            Interest::ReadOrWrite => PollFlags::IN | PollFlags::OUT,
+        };
+        PollFd::new(&stream.stream, flags)
+    }));
+    let (tv_sec, tv_nsec) = ((at_most.0 / 1_000_000_000) as i64, (at_most.0 % 1_000_000_000) as i64);
+    match poll(&mut wanted, Some(&Timespec { tv_sec, tv_nsec })) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -285,6 +334,31 @@ mod tests {
         assert_eq!(client.try_read(&mut [0; 8]).unwrap(), TryRead::Empty);
         client.try_write(b"x").unwrap();
         assert!(listener.poll_accept().unwrap().is_some() || !client.poll_connected().unwrap());
+    }
+
+    #[test]
+    fn a_wait_ends_with_what_was_waited_for() {
+        const LONG: Nanos = Nanos::from_secs(60);
+        let listener = Listener::bind(ANY_PORT.into()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let from = Some(address.ip());
+        let mut client = Stream::connect_from(from, address).unwrap();
+        wait(&listener, std::iter::empty(), LONG).unwrap();
+        let (mut server, peer) = listener.poll_accept().unwrap().expect("that is what was waited for");
+        assert_eq!(peer.ip(), address.ip());
+        let one = |stream: &Stream, interest| {
+            wait(&listener, std::iter::once((stream, interest)), LONG).unwrap();
+        };
+        one(&client, Interest::ReadOrWrite);
+        assert!(client.poll_connected().unwrap());
+        client.try_write(b"x").unwrap();
+        one(&server, Interest::Read);
+        assert_eq!(server.try_read(&mut [0; 8]).unwrap(), TryRead::Bytes(1));
+        drop(client);
+        one(&server, Interest::Read);
+        assert_eq!(server.try_read(&mut [0; 8]).unwrap(), TryRead::Closed);
+        wait(&listener, std::iter::empty(), Nanos::from_micros(1)).unwrap();
+        assert!(listener.poll_accept().unwrap().is_none(), "nothing came, and it did not wait for ever");
     }
 
     #[test]

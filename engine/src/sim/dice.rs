@@ -19,6 +19,8 @@ pub(super) enum Purpose {
     Pace,
     /// What a loss of power leaves on a disk.
     Disk,
+    /// What befalls requests to the coordinator.
+    Coordinator,
 }
 
 /// One stream.

@@ -4,12 +4,14 @@ use std::path::Path;
 
 use super::clock::NodeClock;
 use super::disk::{NodeDisk, SimStore};
-use super::flaw::{Flaw, Mutation};
+use super::links::SimLinks;
 use super::net::SimDriver;
 use super::shared::Shared;
+use crate::agents::links::{Desk, LinksPlan};
+use crate::agents::meter::Meter;
 use crate::config::Config;
 use crate::mem::store::StoreError;
-use crate::runtime::{AgentError, WallClock};
+use crate::runtime::{Agent, AgentError, WallClock};
 use crate::topology::{Environment, Node};
 
 /// The environment of one node.
@@ -18,7 +20,6 @@ pub(super) struct SimEnvironment<'a> {
     pub(super) shared: &'a Shared,
     pub(super) disk: &'a NodeDisk,
     pub(super) clock: &'a NodeClock,
-    pub(super) flaw: Option<Flaw>,
 }
 
 impl Environment for SimEnvironment<'_> {
@@ -43,10 +44,8 @@ impl Environment for SimEnvironment<'_> {
         self.clock.wall()
     }
 
-    fn mutation(&self) -> Option<Mutation> {
-        match self.flaw {
-            Some(Flaw::Planted(mutation)) => Some(mutation),
-            _ => None,
-        }
+    fn links(&mut self, plan: LinksPlan, desk: Desk, _meter: Meter) -> Result<Box<dyn Agent>, AgentError> {
+        self.shared.lock().referee.on_incarnation(self.node, plan.incarnation);
+        Ok(Box::new(SimLinks::new(self.shared.clone(), self.node, &plan, desk)))
     }
 }

@@ -1,12 +1,12 @@
 //! What is wrong on purpose: a world in which the referee must find something, or it could not be believed.
 
-pub use crate::replica::Mutation;
+use crate::replica::{Broken, Rule};
 
 /// Something that no order survives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flaw {
-    /// A bug planted in the engine.
-    Planted(Mutation),
+    /// A rule of failover is broken in the engine.
+    Broken(Rule),
     /// Disks say that they have synced, and have not.
     LyingDisk,
     /// The network changes what datagrams say.
@@ -18,17 +18,25 @@ pub enum Flaw {
 impl Flaw {
     /// All of them.
     pub fn all() -> impl Iterator<Item = Flaw> {
-        let planted = Mutation::ALL.iter().map(|&mutation| Flaw::Planted(mutation));
-        planted.chain([Flaw::LyingDisk, Flaw::AlteringNetwork, Flaw::FickleSource])
+        let broken = Rule::ALL.iter().map(|&rule| Flaw::Broken(rule));
+        broken.chain([Flaw::LyingDisk, Flaw::AlteringNetwork, Flaw::FickleSource])
     }
 
     /// Short name for tables.
     pub const fn name(self) -> &'static str {
         match self {
-            Flaw::Planted(mutation) => mutation.name(),
+            Flaw::Broken(rule) => rule.name(),
             Flaw::LyingDisk => "disks that lie about syncing",
             Flaw::AlteringNetwork => "a network that alters datagrams",
             Flaw::FickleSource => "a publisher that changes its mind",
+        }
+    }
+
+    /// What it breaks in the engine.
+    pub(super) fn broken(flaw: Option<Flaw>) -> Broken {
+        match flaw {
+            Some(Flaw::Broken(rule)) => Broken::rule(rule),
+            _ => Broken::NONE,
         }
     }
 }

@@ -94,6 +94,9 @@ pub(super) enum What {
         node: usize,
         chances: u32,
     },
+    Corruption {
+        chances: u32,
+    },
     Kill {
         node: usize,
     },
@@ -123,6 +126,22 @@ pub(super) enum What {
         node: usize,
         by_ns: i64,
     },
+    SlowCoordinator {
+        extra: Nanos,
+    },
+    NoCoordinator,
+    CutOff {
+        node: usize,
+    },
+    UnknownOutcome {
+        chances: u32,
+    },
+    Promote {
+        node: usize,
+    },
+    Retire {
+        node: usize,
+    },
 }
 
 /// A run.
@@ -147,7 +166,8 @@ impl Plan {
         let mut dice = Dice::new(seed, Purpose::Plan);
         let publishers = dice.between(1, 3) as usize;
         let subscribers = dice.between(1, 2) as usize;
-        let settings = Settings::draw(&mut dice, publishers, 1);
+        let sequencers = dice.pick(&[1, 1, 2, 3, 3, 3, 3, 5]);
+        let settings = Settings::draw(&mut dice, publishers, sequencers);
         let heals = dice.span(Nanos::from_millis(15), Nanos::from_millis(160));
         let link = Link {
             latency: dice.span(Nanos::from_micros(5), Nanos::from_micros(300)),
@@ -158,7 +178,7 @@ impl Plan {
         let has = |class| classes.iter().any(|&(known, _)| known == class);
         let drifts = has(FaultClass::ClockDrift);
         let mut nodes = Vec::new();
-        for node in 0..publishers + 1 + subscribers {
+        for node in 0..publishers + sequencers + subscribers {
             nodes.push(draw_node(&mut dice, &settings, node, heals, drifts));
         }
         let mut schedule = Schedule { dice: &mut dice, settings: &settings, nodes: nodes.len(), heals };
@@ -310,6 +330,7 @@ impl Schedule<'_> {
                 What::OneWay { from, to }
             }
             FaultClass::Busy => What::Busy { node: self.victim(), chances },
+            FaultClass::Corruption => What::Corruption { chances },
             _ => return self.what_to_a_node(class),
         })
     }
@@ -320,7 +341,9 @@ impl Schedule<'_> {
             FaultClass::Kill => What::Kill { node },
             FaultClass::Restart => What::Restart { node },
             // Without durability on disk, a lone node that loses power loses what it has told: documented, not tested.
-            FaultClass::PowerLoss | FaultClass::LostSector if self.settings.is_durable => {
+            FaultClass::PowerLoss | FaultClass::LostSector
+                if self.settings.is_durable || self.settings.sequencers > 1 =>
+            {
                 What::PowerLoss { node, keep: self.dice.pick(&[0, 300_000, 700_000, 1_000_000]) }
             }
             // Freezing fills queues, which is what overflows them.
@@ -333,6 +356,22 @@ impl Schedule<'_> {
                 let by_ns = self.dice.magnitude(1_000_000, 3_600_000_000_000) as i64;
                 What::ClockJump { node, by_ns: if self.dice.percent(50) { by_ns } else { -by_ns } }
             }
+            _ => return self.what_to_the_cluster(class),
+        })
+    }
+
+    fn what_to_the_cluster(&mut self, class: FaultClass) -> Option<What> {
+        let node = self.sequencer();
+        Some(match class {
+            _ if self.settings.sequencers == 1 => return None,
+            FaultClass::SlowCoordinator => {
+                What::SlowCoordinator { extra: self.dice.span(Nanos::from_millis(1), Nanos::from_millis(20)) }
+            }
+            FaultClass::NoCoordinator => What::NoCoordinator,
+            FaultClass::CutOff => What::CutOff { node },
+            FaultClass::UnknownOutcome => What::UnknownOutcome { chances: self.chances() },
+            FaultClass::Operator if self.dice.percent(50) => What::Promote { node },
+            FaultClass::Operator => What::Retire { node },
             _ => return None,
         })
     }
@@ -363,6 +402,13 @@ impl fmt::Display for What {
             What::SlowDisk { node } => write!(f, "slow disk of {node}"),
             What::DiskFull { node } => write!(f, "full disk of {node}"),
             What::SyncFailure { node } => write!(f, "failing syncs of {node}"),
+            What::Corruption { chances } => write!(f, "corruption {:.1} %", percent(chances)),
+            What::SlowCoordinator { extra } => write!(f, "coordinator slower by {extra}"),
+            What::NoCoordinator => f.write_str("coordinator away"),
+            What::CutOff { node } => write!(f, "{node} cut off from the coordinator"),
+            What::UnknownOutcome { chances } => write!(f, "unknown outcomes {:.1} %", percent(chances)),
+            What::Promote { node } => write!(f, "promote {node}"),
+            What::Retire { node } => write!(f, "retire {node}"),
             What::ClockJump { node, by_ns } => {
                 write!(f, "wall clock of {node} set by {} ms", by_ns / 1_000_000)
             }

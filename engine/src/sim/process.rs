@@ -4,16 +4,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use seqcast_wire::{SeqNo, Session};
 
+use super::coordinator::SimCoordinator;
 use super::environment::SimEnvironment;
 use super::load::{Load, Playback};
 use super::plan::{Kind, NodePlan};
 use super::shared::Shared;
 use crate::agents::books::Application;
+use crate::agents::links::Desk;
 use crate::book::{Applied, Books, BooksConfig};
+use crate::replica::Broken;
 use crate::runtime::{Agent, AgentError, Invoker};
 use crate::stat::{Counters, CountersSpec};
 use crate::time::Nanos;
-use crate::topology::{self, Environment, Node, SubscriberParts};
+use crate::topology::{self, Environment, Node, SequencerParts, SubscriberParts};
 use std::sync::Arc;
 
 /// Room for the orders that the loads keep open.
@@ -54,6 +57,7 @@ impl Process {
     pub(super) fn start(
         plan: &NodePlan,
         load: Option<&Arc<Load>>,
+        broken: Broken,
         mut environment: SimEnvironment<'_>,
     ) -> Result<Process, AgentError> {
         let SimEnvironment { node, shared, clock, .. } = environment;
@@ -65,7 +69,15 @@ impl Process {
             (Kind::Publisher, None) => return Err(AgentError::failed("a publisher with nothing to say")),
             (Kind::Sequencer, _) => {
                 let driver = environment.driver("ingress", &plan.config, &mut Node::default())?;
-                topology::sequencer_in(&mut environment, driver, &plan.config, &counters()?, BOOKS, None)?
+                let coordinator = SimCoordinator::new(shared.clone(), node);
+                let parts = SequencerParts {
+                    books: BOOKS,
+                    trace: None,
+                    coordinator: Some(Box::new(coordinator)),
+                    desk: Some(Desk::new()),
+                    broken,
+                };
+                topology::sequencer_in(&mut environment, driver, &plan.config, &counters()?, parts)?
             }
             (Kind::Subscriber { .. }, _) => {
                 let parts = SubscriberParts {

@@ -1,6 +1,7 @@
 //! What the faults that are in force now do to the network: worked out anew whenever one begins or ends, so that faults
 //! may overlap.
 
+use super::coordinator::{Reach, Registry};
 use super::fault::FaultClass;
 use super::net::{Link, Net};
 use super::plan::{Episode, What};
@@ -30,6 +31,27 @@ pub(super) fn apply<'a>(
     net.lose_on_lines(lines);
 }
 
+/// Sets how every node reaches the coordinator.
+pub(super) fn apply_to_registry<'a>(
+    registry: &mut Registry,
+    nodes: usize,
+    episodes: impl Iterator<Item = &'a Episode> + Clone,
+) {
+    for at in 0..nodes {
+        let mut reach = Reach::default();
+        for episode in episodes.clone() {
+            match episode.what {
+                What::SlowCoordinator { extra } => reach.extra = reach.extra.max(extra),
+                What::NoCoordinator => reach.cut = Some(FaultClass::NoCoordinator),
+                What::CutOff { node } if node == at => reach.cut = reach.cut.or(Some(FaultClass::CutOff)),
+                What::UnknownOutcome { chances } => reach.unknown = reach.unknown.max(chances),
+                _ => {}
+            }
+        }
+        *registry.reach_mut(at) = reach;
+    }
+}
+
 /// The link between two nodes after a fault.
 fn changed(mut link: Link, what: What, from: usize, to: usize) -> Link {
     let is_between = |a, b| (from, to) == (a, b) || (from, to) == (b, a);
@@ -39,6 +61,7 @@ fn changed(mut link: Link, what: What, from: usize, to: usize) -> Link {
             link.asymmetric_loss = link.asymmetric_loss.max(chances);
         }
         What::Duplicate { chances } => link.duplicate = link.duplicate.max(chances),
+        What::Corruption { chances } => link.corruption = link.corruption.max(chances),
         What::Reorder { chances, by } => (link.reorder, link.reorder_by) = (chances, by),
         What::Latency { node, extra } if node == from || node == to => {
             link.extra_latency = link.extra_latency.max(extra);

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::clock::NodeClock;
+use super::coordinator::Registry;
 use super::dice::{Dice, Purpose};
 use super::disk::NodeDisk;
 use super::environment::SimEnvironment;
@@ -16,6 +17,7 @@ use super::referee::{Loads, Referee, Rule};
 use super::shared::Shared;
 use super::trace::{Event, Trace};
 use super::weather;
+use crate::agents::links::{LinkChange, OperatorCommand};
 use crate::book::Books;
 use crate::journal;
 use crate::time::Nanos;
@@ -78,6 +80,8 @@ pub(super) struct World {
     power: Dice,
     turns: u64,
     healed: bool,
+    /// Somebody may still lead.
+    has_heirs: bool,
     flaw: Option<Flaw>,
 }
 
@@ -102,7 +106,9 @@ impl World {
         }
         let mut net = Net::new(nodes, Dice::new(seed, Purpose::Network), plan.max_receive_bytes);
         net.alter(flaw == Some(Flaw::AlteringNetwork));
-        let shared = Shared::new(net, trace, referee);
+        let registry = Registry::new(nodes, Dice::new(seed, Purpose::Coordinator));
+        referee.begin(plan.settings.publishers, plan.settings.sequencers == 1);
+        let shared = Shared::new(net, registry, trace, referee);
         let mut world = World {
             shared,
             hosts,
@@ -114,6 +120,7 @@ impl World {
             power: Dice::new(seed, Purpose::Disk),
             turns: 0,
             healed: false,
+            has_heirs: true,
             flaw,
             plan,
         };
@@ -135,11 +142,6 @@ impl World {
         }
         self.at(self.plan.heals, Due::Heal);
         self.change_weather();
-        // Alone in its in-sync set.
-        let sequencer = self.plan.settings.publishers;
-        let mut shared = self.shared.lock();
-        let (referee, notes) = shared.referee();
-        referee.on_members(&[sequencer], &notes);
     }
 
     fn at(&mut self, when: Nanos, due: Due) {
@@ -155,7 +157,10 @@ impl World {
                 return;
             }
             self.now = when;
-            self.shared.lock().now = when;
+            let mut shared = self.shared.lock();
+            shared.now = when;
+            shared.coordinate();
+            drop(shared);
             let worked = match due {
                 Due::Turn { node, life, seat } => self.turn(node, life, seat),
                 other => {
@@ -199,8 +204,12 @@ impl World {
         }
         let next = referee.settled() + 1;
         self.hosts.iter().enumerate().all(|(node, host)| {
-            let is_reader = matches!(self.plan.nodes[node].kind, Kind::Subscriber { .. });
-            (host.is_done || !self.plan.settings.ends) && (!is_reader || referee.readers().is_at(node, next))
+            let ends = self.plan.settings.ends;
+            match self.plan.nodes[node].kind {
+                Kind::Publisher => host.is_done || !ends,
+                Kind::Sequencer => host.is_done || referee.has_journal_up_to(node, next, ends),
+                Kind::Subscriber { .. } => (host.is_done || !ends) && referee.readers().is_at(node, next),
+            }
         })
     }
 
@@ -229,6 +238,10 @@ impl World {
     fn give_up(&mut self) {
         let mut shared = self.shared.lock();
         let (referee, notes) = shared.referee();
+        if referee.has_no_heir() {
+            self.has_heirs = false;
+            return;
+        }
         let settled = referee.settled();
         let mut behind = Vec::new();
         for (node, host) in self.hosts.iter().enumerate() {
@@ -254,8 +267,8 @@ impl World {
         let is_fickle = self.flaw == Some(Flaw::FickleSource) && host.life > 0;
         let loads = if is_fickle { &self.plan.other_loads } else { &self.plan.loads };
         let Host { disk, clock, .. } = &*host;
-        let environment = SimEnvironment { node, shared: &self.shared, disk, clock, flaw: self.flaw };
-        let started = Process::start(plan, loads.get(node), environment);
+        let environment = SimEnvironment { node, shared: &self.shared, disk, clock };
+        let started = Process::start(plan, loads.get(node), Flaw::broken(self.flaw), environment);
         match started {
             Ok(process) => {
                 host.life += 1;
@@ -267,6 +280,8 @@ impl World {
                 }
                 let mut shared = self.shared.lock();
                 shared.event(Event::Started { node });
+                let now = shared.now;
+                shared.switchboard.on_started(now, node, life);
                 let (referee, mut notes) = shared.referee();
                 referee.on_started(node, &mut notes);
             }
@@ -370,6 +385,8 @@ impl World {
             host.thaw();
             let mut shared = self.shared.lock();
             shared.event(Event::Stopped { node, why });
+            let now = shared.now;
+            shared.switchboard.on_ended(now, node, Some(LinkChange::Dead));
             let (referee, mut notes) = shared.referee();
             referee.on_worked(node, &mut notes);
         }
@@ -381,7 +398,12 @@ impl World {
         let was_up = host.process.take().is_some();
         host.thaw();
         if was_up {
-            self.shared.lock().fault(class, node, node);
+            let mut shared = self.shared.lock();
+            shared.fault(class, node, node);
+            // A machine that loses its power has no time to close connections.
+            let change = (class == FaultClass::Kill).then_some(LinkChange::Dead);
+            let now = shared.now;
+            shared.switchboard.on_ended(now, node, change);
         }
         was_up
     }
@@ -409,8 +431,14 @@ impl World {
                     self.shared.lock().fault(FaultClass::ClockJump, node, node);
                 }
             }
+            What::Promote { node } if begins => self.command(node, OperatorCommand::Promote),
+            What::Retire { node } if begins => self.command(node, OperatorCommand::Retire),
             _ => self.change_weather(),
         }
+    }
+
+    fn command(&mut self, node: usize, command: OperatorCommand) {
+        self.shared.lock().switchboard.command(node, command);
     }
 
     fn change_process(&mut self, node: usize, what: What, begins: bool) {
@@ -423,6 +451,7 @@ impl World {
                 self.kill(node, FaultClass::PowerLoss);
                 let lost = self.hosts[node].disk.lose_power(&mut self.power, keep);
                 let mut shared = self.shared.lock();
+                shared.referee.on_power_lost(node);
                 (0..lost).for_each(|_| shared.fault(FaultClass::LostSector, node, node));
             }
             What::Restart { .. } => {
@@ -455,7 +484,9 @@ impl World {
     fn change_weather(&mut self) {
         let World { plan, active, shared, .. } = self;
         let episodes = plan.episodes.iter().zip(active.iter()).filter(|(_, is)| **is).map(|(e, _)| e);
-        weather::apply(shared.lock().net().0, plan.nodes.len(), plan.link, episodes);
+        let mut shared = shared.lock();
+        weather::apply(shared.net().0, plan.nodes.len(), plan.link, episodes.clone());
+        weather::apply_to_registry(&mut shared.registry, plan.nodes.len(), episodes);
     }
 
     /// The faults are over.
@@ -479,6 +510,7 @@ impl World {
             violation: shared.referee.violation().cloned(),
             injected: shared.injected,
             messages: shared.referee.settled(),
+            has_heirs: self.has_heirs,
             virtual_time: self.now,
             turns: self.turns,
             events: shared.trace.events(),

@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use super::{Node, plan};
+use crate::agents::links::{Desk, Links, LinksPlan};
+use crate::agents::meter::Meter;
 use crate::config::Config;
 use crate::io::store::FileStore;
 use crate::io::{AnyDriver, Driver};
 use crate::mem::store::{Store, StoreError};
-use crate::runtime::{AgentError, WallClock};
+use crate::runtime::{Agent, AgentError, WallClock};
 
 /// Gives a process what it does not compute: [`Host`] from the machine it runs on, the simulator from a world of its
 /// own. The agents are the same in both.
@@ -38,10 +40,12 @@ pub trait Environment {
     /// Tells the time of day.
     fn wall(&self) -> WallClock;
 
-    /// The bug to plant, if any.
-    #[cfg(any(test, feature = "sim"))]
-    fn mutation(&self) -> Option<crate::replica::Mutation> {
-        None
+    /// The agent that keeps a node's control connections, and meets the rest of the node at `desk`.
+    ///
+    /// # Errors
+    /// It cannot be had.
+    fn links(&mut self, plan: LinksPlan, desk: Desk, meter: Meter) -> Result<Box<dyn Agent>, AgentError> {
+        Ok(Box::new(Links::open(plan, desk, meter)?))
     }
 }
 

@@ -1,9 +1,14 @@
 //! `seqcast publish`: one publisher, from a file, a capture or the generator.
 
+use std::io;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
-use seqcast_engine::topology;
+use anyhow::Context;
+use seqcast_engine::config::Config;
+use seqcast_engine::stat::Counters;
+use seqcast_engine::sync::Flag;
+use seqcast_engine::topology::{self, Node};
 use seqcast_wire::Session;
 use serde::Serialize;
 
@@ -12,6 +17,7 @@ use super::process::{self, ConfigArgs};
 use crate::day::{Day, DayConfig};
 use crate::output::{Output, grouped, say};
 use crate::script::{self, Generated, Messages, Pace, Player, Share};
+use crate::trace::{Trace, TracedHost, TracedScript};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -38,6 +44,12 @@ pub(crate) struct Args {
     /// At the recorded pace, this many times as fast
     #[arg(long, value_name = "FACTOR")]
     speed: Option<f64>,
+    /// End the session in order once standard input is closed, whatever is left to publish
+    #[arg(long)]
+    until_eof: bool,
+    /// Write when each message was due, and each acknowledgement, to this file, 32 bytes each
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -47,6 +59,34 @@ struct Summary {
     seconds: f64,
     messages_per_s: f64,
     stopped: bool,
+}
+
+/// Raised when standard input is closed.
+fn eof() -> anyhow::Result<Flag> {
+    let raised = Flag::new();
+    let raise = raised.clone();
+    std::thread::Builder::new().name("eof".into()).spawn(move || {
+        // What comes is of no interest, and a failure is an end too.
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        raise.raise();
+    })?;
+    Ok(raised)
+}
+
+fn node(
+    args: &Args,
+    config: &Config,
+    player: Player<Box<dyn Messages>>,
+    counters: &Counters,
+) -> anyhow::Result<Node> {
+    Ok(match &args.trace {
+        None => topology::publisher(config, player, counters, "", None)?,
+        Some(path) => {
+            let trace = Trace::create(path).with_context(|| path.display().to_string())?;
+            let script = TracedScript::new(player, trace.clone());
+            topology::publisher_in(&mut TracedHost(trace), config, script, counters, "", None)?
+        }
+    })
 }
 
 pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<Verdict> {
@@ -65,12 +105,15 @@ pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<Verdict> {
         (None, Some(speed)) => Pace::Recorded { speed },
         (None, None) => Pace::AsFast,
     };
-    let player = Player::new(messages, pace, args.share)?;
+    let mut player = Player::new(messages, pace, args.share)?;
+    if args.until_eof {
+        player = player.ending_on(eof()?);
+    }
     let watch = player.watch();
     let session = config.publisher()?.session;
     let counters = process::counters(&config, "publish")?;
     let stop = process::stop_on_signals()?;
-    let node = topology::publisher(&config, player, &counters, "", None)?;
+    let node = node(args, &config, player, &counters)?;
     say(format_args!("publishing session {session}"));
     let began = std::time::Instant::now();
     let mut played_after = None;

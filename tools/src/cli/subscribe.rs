@@ -19,6 +19,7 @@ use super::Verdict;
 use super::process::{self, ConfigArgs, WiringArgs};
 use crate::output::{Output, UsageError, say};
 use crate::script::Renumber;
+use crate::trace::{Trace, Tracer};
 use crate::view::{
     Ending, Format, Outlet, OutletStatus, Recorder, Show, Summarizer, Summary, Tee, View, ViewConfig,
     parse_symbol,
@@ -67,6 +68,9 @@ pub(crate) struct Args {
     /// Write every message, in order, to this day file (BinaryFILE)
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Write number, hash and time of arrival of every message to this file, 32 bytes each
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// Live orders that the books have room for without growing
     #[arg(long, default_value_t = 1_000_000)]
     expected_orders: u32,
@@ -243,6 +247,12 @@ fn application(args: &Args, output: Output) -> anyhow::Result<(Tee, Watch)> {
         let recorder = Recorder::create(path).with_context(|| path.display().to_string())?;
         watch.outlets.push(recorder.recording().status().clone());
         tee = tee.with(recorder);
+    }
+    if let Some(path) = &args.trace {
+        let trace = Trace::create(path).with_context(|| path.display().to_string())?;
+        watch.outlets.push(trace.status());
+        // First: what the others do with a message is not to count.
+        tee = Tee::new().with(Tracer::new(trace)).with(tee);
     }
     Ok((tee.with(summarizer), watch))
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use seqcast_engine::agents::publisher::Script;
+use seqcast_engine::sync::Flag;
 use seqcast_engine::time::Nanos;
 
 use super::pace::Timetable;
@@ -21,6 +22,8 @@ pub struct Player<M> {
     /// When the source's current message is due; `None` when it was played.
     due: Option<Nanos>,
     played: u64,
+    /// Ends it early.
+    end: Flag,
     watch: Watch,
 }
 
@@ -53,7 +56,14 @@ impl<M: Messages> Player<M> {
     /// See [`Pace::check`].
     pub fn new(messages: M, pace: Pace, share: Share) -> Result<Player<M>, PaceError> {
         let timetable = Timetable::new(pace.check()?);
-        Ok(Player { messages, share, timetable, due: None, played: 0, watch: Watch::default() })
+        let (end, watch) = (Flag::new(), Watch::default());
+        Ok(Player { messages, share, timetable, due: None, played: 0, end, watch })
+    }
+
+    /// Ends in order, whatever is left, once `end` is raised.
+    pub fn ending_on(mut self, end: Flag) -> Player<M> {
+        self.end = end;
+        self
     }
 
     /// Where to see how the source ended, once the player is given away.
@@ -67,6 +77,9 @@ impl<M: Messages> Player<M> {
             return None;
         }
         let failure = loop {
+            if self.end.is_raised() {
+                break None;
+            }
             match self.messages.advance() {
                 Ok(true) => {
                     let message = self.messages.current();
@@ -88,6 +101,9 @@ impl<M: Messages> Player<M> {
 impl<M: Messages> Script for Player<M> {
     fn peek(&mut self, now: Nanos) -> Option<(Nanos, &[u8])> {
         self.timetable.start(now);
+        if self.end.is_raised() {
+            self.due = None;
+        }
         if self.due.is_none() {
             self.due = self.load();
         }
@@ -211,6 +227,19 @@ mod tests {
         assert_eq!(ended.failure.as_ref().unwrap().to_string(), "cut; all before it was given");
         assert_eq!(take(&mut player, 2), [], "and it stays ended");
         assert_eq!(watch.ended().unwrap().messages, 2);
+    }
+
+    #[test]
+    fn it_can_be_ended_early_and_in_order() {
+        let end = Flag::new();
+        let player = Player::new(told(&ABC), Pace::Recorded { speed: 1.0 }, Share::ALL).unwrap();
+        let mut player = player.ending_on(end.clone());
+        assert_eq!(take(&mut player, 100).len(), 1);
+        assert!(!player.is_finished());
+        end.raise();
+        assert_eq!(take(&mut player, 200), [], "the one that waited for its time does not come any more");
+        assert!(player.is_finished());
+        assert_eq!(player.watch().ended().map(|ended| ended.messages), Some(1));
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Outlet {
     }
 
     /// Adds what `fill` writes.
-    pub(super) fn put(&mut self, fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) {
+    pub(crate) fn put(&mut self, fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) {
         if self.status.failure().is_some() {
             return;
         }
