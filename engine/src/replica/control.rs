@@ -623,10 +623,16 @@ impl Control {
             if record.in_sync.len() == 1 {
                 self.tell(Notice::LastMemberLost);
             }
-        } else if let Some(why) = self.wanted {
-            self.take_over(now, why);
-        } else if record.epoch >= self.promised {
-            self.adopt(record.epoch, record.primary);
+        } else {
+            // Whoever was suspected has been replaced: there is nothing to take over.
+            if self.followed().is_some_and(|(epoch, _)| record.epoch > epoch) {
+                self.wanted = None;
+            }
+            match self.wanted {
+                Some(why) if self.may_stand(&record) => self.take_over(now, why),
+                _ if record.epoch >= self.promised => self.adopt(record.epoch, record.primary),
+                _ => {}
+            }
         }
         // Else: this node promised a higher epoch and lost; the primary learns of it and renews its own.
     }
