@@ -45,6 +45,7 @@ pub(super) struct Registry {
 struct Pending {
     at: Nanos,
     ticket: u64,
+    node: usize,
     request: Request,
 }
 
@@ -100,7 +101,7 @@ impl Registry {
             asked.due = now + timeout;
         }
         if let Some(at) = at {
-            self.pending.push(Pending { at, ticket, request });
+            self.pending.push(Pending { at, ticket, node, request });
         }
         (asked, fault)
     }
@@ -108,8 +109,8 @@ impl Registry {
     /// Carries out the next request that has arrived by now. Gives the record before and after a change.
     pub(super) fn step(&mut self, now: Nanos) -> Option<Change> {
         while let Some(at) = self.first_arrived(now) {
-            let Pending { ticket, request, .. } = self.pending.swap_remove(at);
-            let (answer, change) = self.carry_out(request);
+            let Pending { ticket, node, request, .. } = self.pending.swap_remove(at);
+            let (answer, change) = self.carry_out(node, request);
             self.answers.push((ticket, answer));
             if change.is_some() {
                 return change;
@@ -123,7 +124,7 @@ impl Registry {
         arrived.min_by_key(|(_, pending)| (pending.at, pending.ticket)).map(|(at, _)| at)
     }
 
-    fn carry_out(&mut self, request: Request) -> (Answer, Option<Change>) {
+    fn carry_out(&mut self, by: usize, request: Request) -> (Answer, Option<Change>) {
         match request {
             Request::Read => (Answer::Read(self.current), None),
             Request::Swap { expected, .. } if expected != self.current.map_or(0, |known| known.revision) => {
@@ -135,7 +136,7 @@ impl Registry {
                 let revision = expected + 1 + self.dice.below(3);
                 let versioned = Versioned { revision, record };
                 self.current = Some(versioned);
-                (Answer::Swapped(versioned), Some(Change { before, after: record }))
+                (Answer::Swapped(versioned), Some(Change { by, before, after: record }))
             }
         }
     }
@@ -153,6 +154,8 @@ impl Registry {
 /// A change of the record.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Change {
+    /// The node that asked for it.
+    pub(super) by: usize,
     pub(super) before: Option<Record>,
     pub(super) after: Record,
 }

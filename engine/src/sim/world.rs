@@ -250,7 +250,8 @@ impl World {
                 (Some(_), _) => "up",
                 (None, _) => "down",
             };
-            behind.push(format!("node {node} {:?} {state}", self.plan.nodes[node].kind));
+            let next = referee.next_of(node);
+            behind.push(format!("node {node} {:?} {state} at {next}", self.plan.nodes[node].kind));
         }
         let what = format!("not everybody caught up: {settled} messages settled; {}", behind.join(", "));
         referee.break_rule(notes.now, Rule::Liveness, what);

@@ -140,12 +140,15 @@ impl Referee {
 
     /// The coordinator's record has changed: who may, did, and who is in the set holds everything that is settled.
     pub(super) fn on_record(&mut self, change: &Change, notes: &Notes<'_>) {
-        let Change { before, after } = change;
+        let Change { by, before, after } = change;
         if let Err(what) = check_succession(before.as_ref(), after) {
             self.break_rule(notes.now, Rule::Succession, what);
         }
         let node_of = |member: &Member| self.first + usize::from(member.node.0);
-        self.epochs.on_elected(node_of(&after.primary), after.epoch);
+        // A primary that hands over names another, who may well not know of it yet.
+        if node_of(&after.primary) == *by {
+            self.epochs.on_elected(*by, after.epoch);
+        }
         self.members = after.in_sync.as_slice().iter().map(|m| (node_of(m), m.incarnation)).collect();
         self.check_members(notes);
     }
@@ -178,6 +181,11 @@ impl Referee {
         let committed = status.watermarks.committed.value();
         let ends = journal.has_ended_at(committed - 1);
         self.settle(node, committed - u64::from(ends), notes);
+    }
+
+    /// Number that comes next in the journal of `node`, or at its application.
+    pub(super) fn next_of(&self, node: usize) -> u64 {
+        self.journals[node].as_ref().map_or_else(|| self.readers.next_of(node), JournalView::next)
     }
 
     /// Whether the journal of `node`, if it has one, holds everything before `next`, and the end if `ends`.
