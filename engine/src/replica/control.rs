@@ -563,19 +563,19 @@ impl Control {
             self.lead(found);
             return;
         }
-        let is_renewal = matches!(self.state, State::Primary { .. });
-        if is_renewal {
-            self.state = State::Primary { renewal: None };
-            self.review(found);
-            return;
-        }
         if found.revision == candidacy.expected {
             // The swap has not been made, though it may yet be: the same once more settles it.
-            if let State::Candidate(candidacy) = &mut self.state
+            if let Some(candidacy) = self.candidacy_mut()
                 && matches!(candidacy.stage, Stage::Resolving { .. })
             {
                 candidacy.stage = Stage::Swapping { due: now };
             }
+            return;
+        }
+        let is_renewal = matches!(self.state, State::Primary { .. });
+        if is_renewal {
+            self.state = State::Primary { renewal: None };
+            self.review(found);
             return;
         }
         // Somebody else changed it first. The loser follows the winner.
@@ -665,9 +665,8 @@ impl Control {
         if epoch <= gate.epoch() || self.candidacy().is_some() {
             return;
         }
-        let is_member = gate.stored().as_slice().iter().any(|member| member.node == by);
         let Some(known) = self.known else { return };
-        if gate.proposal().is_some() || !is_member && epoch <= self.promised {
+        if gate.proposal().is_some() {
             self.read_due = self.read_due.min(now);
             return;
         }
