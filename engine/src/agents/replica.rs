@@ -271,13 +271,16 @@ impl<D: Driver> Replica<D> {
                     }
                 }
                 Datagram::Ack(ack) => {
-                    peers.on_heard(now, node);
                     control.on_higher_epoch(now, ack.origin.epoch);
                     if let Some(gate) = control.gate_mut() {
+                        // What it says in another epoch is no sign that it follows this primary.
+                        if ack.origin.epoch == gate.epoch() {
+                            peers.on_heard(now, node);
+                        }
                         peers.on_ack(now, node, &ack, tail, gate);
                     }
                 }
-                Datagram::Refuse(repl::Refuse { origin }) => control.on_refused(now, node, origin.epoch),
+                Datagram::Refuse(repl::Refuse { origin }) => control.on_refused(now, origin.epoch),
             }
         })?;
         let cuts = &mut counts.cuts;

@@ -11,7 +11,8 @@
 //! | 48 | synced watermark: what a loss of power leaves behind holds at least this |
 //! | 49 | the segment that the last cut before that began: a later one takes the synced watermark back |
 //!
-//! A record is eight cells: generation, incarnation, promised epoch, boot (high, low), flags (1: closed cleanly),
+//! A record is eight cells: generation, incarnation, promised epoch, boot (high, low), flags (1: closed cleanly, 2:
+//! only what is synced was ever acknowledged),
 //! the first 8 bytes of the session and its last 2 with a CRC-32C over all before. It is written to the older slot, so a
 //! process or machine that dies meanwhile leaves the other. A watermark is one cell and needs no slots.
 //!
@@ -27,7 +28,7 @@ use seqcast_wire::{SeqNo, Session};
 use super::JournalConfig;
 use super::error::JournalError;
 use crate::mem::cells::{CELLS, Cells};
-use crate::mem::store::Store;
+use crate::mem::store::{ReadStore, Store};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"SEQCMARK");
 const MAGIC_CELL: usize = 0;
@@ -40,6 +41,7 @@ const APPENDED_CELL: usize = 40;
 const SYNCED_CELL: usize = 48;
 const SYNCED_BRANCH_CELL: usize = 49;
 const CLEAN: u64 = 1;
+const SYNCED_ACKS: u64 = 2;
 
 /// Why a journal cannot be proven whole, so that it begins a new incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +66,8 @@ pub(super) struct Record {
     pub(super) promised_epoch: u64,
     pub(super) boot: u128,
     pub(super) clean: bool,
+    /// Nothing was acknowledged by this process before it was synced.
+    pub(super) synced_acks: bool,
     pub(super) session: Session,
 }
 
@@ -76,7 +80,7 @@ impl Record {
             self.promised_epoch,
             (self.boot >> 64) as u64,
             self.boot as u64,
-            if self.clean { CLEAN } else { 0 },
+            if self.clean { CLEAN } else { 0 } | if self.synced_acks { SYNCED_ACKS } else { 0 },
             u64::from_le_bytes(std::array::from_fn(|at| session[at])),
             u64::from(u16::from_le_bytes([session[8], session[9]])) << 32,
         ];
@@ -100,6 +104,7 @@ impl Record {
             promised_epoch: cells[2],
             boot: u128::from(cells[3]) << 64 | u128::from(cells[4]),
             clean: cells[5] & CLEAN != 0,
+            synced_acks: cells[5] & SYNCED_ACKS != 0,
             session: Session::from_wire(session),
         })
     }
@@ -120,6 +125,12 @@ pub(super) fn read_record(values: &[u64; CELLS]) -> (Option<Record>, usize) {
         [_, Some(b)] => (Some(b), SLOTS[0]),
         [a, None] => (a, SLOTS[1]),
     }
+}
+
+/// The incarnation that the mark in `store` names; `None` when there is no mark that can be read.
+pub fn recorded_incarnation<R: ReadStore>(store: &R) -> Option<u64> {
+    let cells = store.mark().ok()??;
+    read_record(&cells).0.map(|record| record.incarnation)
 }
 
 /// What the mark holds beside its record.
@@ -210,14 +221,16 @@ impl Before {
         found: &Segments,
     ) -> Result<Judged, JournalError> {
         self.check_session(store, config)?;
+        let is_unclean = self.is_unclean(store.boot());
         let unproven = match &self.record {
             Some(_) if !found.begun => Some(Unproven::SegmentsLost),
-            Some(_) if self.is_unclean(store.boot()) => Some(Unproven::UncleanBoot),
+            // Where only what is synced was acknowledged, all that was acknowledged is there.
+            Some(record) if is_unclean && !record.synced_acks => Some(Unproven::UncleanBoot),
             Some(_) => None,
             None if found.begun => Some(Unproven::MarkLost),
             None => Some(Unproven::New),
         };
-        let floor = if unproven.is_none() { self.watermarks.appended } else { found.synced };
+        let floor = if unproven.is_none() && !is_unclean { self.watermarks.appended } else { found.synced };
         if found.begun && found.next < floor {
             let (place, expected) = (store.place_of_mark(), floor);
             return Err(JournalError::Short { place, expected, found: found.next });
@@ -325,7 +338,8 @@ impl Mark {
         let promised_epoch = before.record.map_or(0, |record| record.promised_epoch);
         let generation = before.record.map_or(0, |record| record.generation);
         let (session, boot) = (config.session, store.boot());
-        let record = Record { generation, incarnation, promised_epoch, boot, clean: false, session };
+        let (clean, synced_acks) = (false, config.synced_acks);
+        let record = Record { generation, incarnation, promised_epoch, boot, clean, synced_acks, session };
         let mut mark = Mark { store, cells, record, next_slot: before.next_slot };
         mark.write(record)?;
         Ok(mark)
@@ -388,6 +402,7 @@ mod tests {
             promised_epoch: 7 * generation,
             boot: u128::from(generation) << 70 | 5,
             clean: generation.is_multiple_of(2),
+            synced_acks: generation.is_multiple_of(3),
             session: Session::from_wire(*b"0123456789"),
         }
     }

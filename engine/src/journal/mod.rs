@@ -38,7 +38,7 @@ use seqcast_wire::Session;
 pub use append::{AppendError, CutError, Journal};
 pub use error::{Fault, JournalError, ReadError};
 pub use follow::Follower;
-pub use mark::{Mark, Published, Unproven};
+pub use mark::{Mark, Published, Unproven, recorded_incarnation};
 pub use reader::{Cursor, JournalReader};
 pub use recover::{Opened, Recovered};
 pub use scan::Cut;
@@ -67,12 +67,16 @@ pub struct JournalConfig {
     /// The incarnation to take if the journal cannot be proven whole: any number never used before by this node,
     /// such as a random one. Not 0.
     pub fresh_incarnation: u64,
+    /// Whether nothing is acknowledged before it is synced (`durability = disk`): then a loss of power takes nothing that
+    /// was acknowledged, and the journal keeps its incarnation.
+    pub synced_acks: bool,
 }
 
 impl JournalConfig {
     /// A journal of `session` with segments of 64 MiB that keeps everything.
     pub fn new(session: Session, fresh_incarnation: u64) -> JournalConfig {
-        JournalConfig { session, segment_bytes: 64 << 20, retain_bytes: None, fresh_incarnation }
+        let (segment_bytes, retain_bytes, synced_acks) = (64 << 20, None, false);
+        JournalConfig { session, segment_bytes, retain_bytes, fresh_incarnation, synced_acks }
     }
 
     fn check(&self) -> Result<(), JournalError> {

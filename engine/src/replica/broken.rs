@@ -1,5 +1,5 @@
 /// A rule of failover, named by what happens without it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
     /// A member leaves the local set before the swap that takes it out is confirmed.
     LocalShrinkFirst,
@@ -41,16 +41,16 @@ impl Rule {
     /// Short name for tables.
     pub const fn name(self) -> &'static str {
         match self {
-            Rule::LocalShrinkFirst => "shrink locally before the swap",
-            Rule::StaleEpochAccepted => "accept a stale epoch",
-            Rule::OutsiderElected => "elect an outsider",
-            Rule::LostJournalEligible => "elect a node that lost its journal",
-            Rule::StaleIncarnationCounted => "count an earlier incarnation's acknowledgement",
+            Rule::LocalShrinkFirst => "local shrink before the swap",
+            Rule::StaleEpochAccepted => "stale epoch accepted",
+            Rule::OutsiderElected => "outsider elected",
+            Rule::LostJournalEligible => "lost journal still eligible",
+            Rule::StaleIncarnationCounted => "stale incarnation's acknowledgement counted",
             Rule::GrowAfterSwap => "grow after the swap",
-            Rule::OverlappingChanges => "overlap changes of the set",
+            Rule::OverlappingChanges => "overlapping changes",
             Rule::PublishBeforeCommit => "publish before commit",
-            Rule::TruncationByNumber => "truncate by number alone",
-            Rule::PromiseAfterSwap => "acknowledge the old epoch as candidate",
+            Rule::TruncationByNumber => "truncation by number alone",
+            Rule::PromiseAfterSwap => "acknowledging goes on after the swap was sent",
         }
     }
 }

@@ -563,6 +563,12 @@ impl Control {
             self.lead(found);
             return;
         }
+        let is_renewal = matches!(self.state, State::Primary { .. });
+        if is_renewal && found.revision != candidacy.expected {
+            self.state = State::Primary { renewal: None };
+            self.review(found);
+            return;
+        }
         if found.revision == candidacy.expected {
             // The swap has not been made, though it may yet be: the same once more settles it.
             if let Some(candidacy) = self.candidacy_mut()
@@ -570,12 +576,6 @@ impl Control {
             {
                 candidacy.stage = Stage::Swapping { due: now };
             }
-            return;
-        }
-        let is_renewal = matches!(self.state, State::Primary { .. });
-        if is_renewal {
-            self.state = State::Primary { renewal: None };
-            self.review(found);
             return;
         }
         // Somebody else changed it first. The loser follows the winner.
@@ -623,16 +623,12 @@ impl Control {
             if record.in_sync.len() == 1 {
                 self.tell(Notice::LastMemberLost);
             }
-        } else {
-            // Whoever was suspected has been replaced: there is nothing to take over.
-            if self.followed().is_some_and(|(epoch, _)| record.epoch > epoch) {
-                self.wanted = None;
-            }
-            match self.wanted {
-                Some(why) if self.may_stand(&record) => self.take_over(now, why),
-                _ if record.epoch >= self.promised => self.adopt(record.epoch, record.primary),
-                _ => {}
-            }
+        } else if let Some(why) = self.wanted
+            && record.epoch <= self.epoch()
+        {
+            self.take_over(now, why);
+        } else if record.epoch >= self.promised {
+            self.adopt(record.epoch, record.primary);
         }
         // Else: this node promised a higher epoch and lost; the primary learns of it and renews its own.
     }
@@ -658,9 +654,9 @@ impl Control {
         }
     }
 
-    /// A node refused this primary: it promised `epoch`. Either somebody took over, or its takeover failed and this
+    /// Another node refused this primary: it promised `epoch`. Either somebody took over, or its takeover failed and this
     /// primary needs an epoch that the node may serve.
-    pub fn on_refused(&mut self, now: Nanos, by: NodeId, epoch: u64) {
+    pub fn on_refused(&mut self, now: Nanos, epoch: u64) {
         let Some(gate) = &self.gate else { return };
         if epoch <= gate.epoch() || self.candidacy().is_some() {
             return;
@@ -680,6 +676,7 @@ impl Control {
             is_given: false,
             stage: Stage::Promising,
         };
+        self.act(Action::StopAcknowledging(self.promised));
         self.act(Action::Promise(self.promised));
         self.tell(Notice::Standing { epoch: self.promised });
         self.state = State::Primary { renewal: Some(renewal) };

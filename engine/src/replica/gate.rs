@@ -133,6 +133,8 @@ pub struct CommitGate {
     durable: SeqNo,
     committed: SeqNo,
     published: SeqNo,
+    /// Where the journal ended when this primary took over.
+    inherited: SeqNo,
     broken: Broken,
 }
 
@@ -169,6 +171,7 @@ impl CommitGate {
             durable: SeqNo::FIRST,
             committed: published,
             published,
+            inherited: next,
             broken: Broken::NONE,
         };
         gate.on_appended(next);
@@ -311,8 +314,12 @@ impl CommitGate {
         if self.broken.is(Rule::PublishBeforeCommit) {
             self.committed = self.committed.max(self.appended);
         }
-        let all = self.acked[..self.local.len()].iter().min();
-        self.committed = self.committed.max(all.copied().unwrap_or(self.committed));
+        let mut all = self.acked[..self.local.len()].iter().min().copied();
+        if self.local.len() < self.min_in_sync {
+            // Too few hold what was numbered last: it waits for more. What was inherited may be published already.
+            all = all.map(|all| all.min(self.inherited));
+        }
+        self.committed = self.committed.max(all.unwrap_or(self.committed));
     }
 
     /// Takes `member`, which acknowledged everything below `next` in this epoch, into the local set: from now on

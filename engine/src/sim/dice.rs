@@ -19,7 +19,7 @@ pub(super) enum Purpose {
     Pace,
     /// What a loss of power leaves on a disk.
     Disk,
-    /// What befalls requests to the coordinator.
+    /// How the coordinator fares.
     Coordinator,
 }
 

@@ -4,14 +4,11 @@ use std::path::Path;
 
 use super::clock::NodeClock;
 use super::disk::{NodeDisk, SimStore};
-use super::links::SimLinks;
 use super::net::SimDriver;
 use super::shared::Shared;
-use crate::agents::links::{Desk, LinksPlan};
-use crate::agents::meter::Meter;
 use crate::config::Config;
 use crate::mem::store::StoreError;
-use crate::runtime::{Agent, AgentError, WallClock};
+use crate::runtime::{AgentError, WallClock};
 use crate::topology::{Environment, Node};
 
 /// The environment of one node.
@@ -42,10 +39,5 @@ impl Environment for SimEnvironment<'_> {
 
     fn wall(&self) -> WallClock {
         self.clock.wall()
-    }
-
-    fn links(&mut self, plan: LinksPlan, desk: Desk, _meter: Meter) -> Result<Box<dyn Agent>, AgentError> {
-        self.shared.lock().referee.on_incarnation(self.node, plan.incarnation);
-        Ok(Box::new(SimLinks::new(self.shared.clone(), self.node, &plan, desk)))
     }
 }

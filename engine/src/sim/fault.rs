@@ -42,8 +42,6 @@ classes! {
     Overflow "queue overflow",
     /// A send refused because the driver had no room.
     Busy "send refused",
-    /// A datagram of the replication stream with bits turned over.
-    Corruption "corruption",
     /// A process killed.
     Kill "kill",
     /// A process stopped in order and started again.
@@ -66,16 +64,16 @@ classes! {
     ClockDrift "clock drift",
     /// A wall clock that jumped.
     ClockJump "clock jump",
-    /// A request that took long on its way to the coordinator.
-    SlowCoordinator "slow coordinator",
-    /// A request while the coordinator was away.
-    NoCoordinator "coordinator away",
-    /// A request of a node that could not reach the coordinator.
-    CutOff "cut off from it",
-    /// A request whose outcome its node did not learn.
-    UnknownOutcome "unknown outcome",
-    /// A node promoted or retired by an operator.
-    Operator "operator command",
+    /// A request to the coordinator while that was away.
+    CoordinatorAway "coordinator away",
+    /// A request to the coordinator from a node that did not reach it.
+    CoordinatorCut "coordinator out of reach",
+    /// A request to the coordinator, or its answer, lost.
+    CoordinatorLoss "coordinator answer lost",
+    /// A coordinator that was slow.
+    CoordinatorSlow "slow coordinator",
+    /// A primary that was told to hand over, or a standby to take over.
+    Operator "operator's command",
 }
 
 const CLASSES: usize = FaultClass::ALL.len();

@@ -1,12 +1,12 @@
 //! What is wrong on purpose: a world in which the referee must find something, or it could not be believed.
 
-use crate::replica::{Broken, Rule};
+use crate::replica;
 
 /// Something that no order survives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Flaw {
-    /// A rule of failover is broken in the engine.
-    Broken(Rule),
+    /// A rule of failover that the engine breaks.
+    Broken(replica::Rule),
     /// Disks say that they have synced, and have not.
     LyingDisk,
     /// The network changes what datagrams say.
@@ -18,7 +18,7 @@ pub enum Flaw {
 impl Flaw {
     /// All of them.
     pub fn all() -> impl Iterator<Item = Flaw> {
-        let broken = Rule::ALL.iter().map(|&rule| Flaw::Broken(rule));
+        let broken = replica::Rule::ALL.iter().map(|&rule| Flaw::Broken(rule));
         broken.chain([Flaw::LyingDisk, Flaw::AlteringNetwork, Flaw::FickleSource])
     }
 
@@ -29,14 +29,6 @@ impl Flaw {
             Flaw::LyingDisk => "disks that lie about syncing",
             Flaw::AlteringNetwork => "a network that alters datagrams",
             Flaw::FickleSource => "a publisher that changes its mind",
-        }
-    }
-
-    /// What it breaks in the engine.
-    pub(super) fn broken(flaw: Option<Flaw>) -> Broken {
-        match flaw {
-            Some(Flaw::Broken(rule)) => Broken::rule(rule),
-            _ => Broken::NONE,
         }
     }
 }

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `plan`, `settings`, `load` | what a seed means: nodes, configurations, faults and their times, what publishers say |
 //! | `world`, `process`, `weather` | whose turn is next; processes that start, freeze, die; faults in force |
-//! | `net`, `disk`, `clock`, `coordinator`, `links`, `environment` | what agents find around them |
+//! | `net`, `disk`, `clock`, `coordinator`, `environment` | what agents find around them |
 //! | `referee` | what must never happen, and who catches up |
 //! | `trace`, `fault` | what happened, line by line, and what was injected |
 //! | `flaw` | what is wrong on purpose, to see that the referee finds it |
@@ -20,7 +20,6 @@ mod disk;
 mod environment;
 mod fault;
 mod flaw;
-mod links;
 mod load;
 mod net;
 mod plan;
@@ -51,8 +50,6 @@ pub struct Report {
     pub injected: Injected,
     /// Messages that were ordered and told of.
     pub messages: u64,
-    /// Somebody could lead to the end. By rule nobody can once every member of an in-sync set has lost its power.
-    pub has_heirs: bool,
     /// How long it took in the world's time.
     pub virtual_time: Nanos,
     /// Turns that agents took.

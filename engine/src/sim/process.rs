@@ -12,7 +12,7 @@ use super::shared::Shared;
 use crate::agents::books::Application;
 use crate::agents::links::Desk;
 use crate::book::{Applied, Books, BooksConfig};
-use crate::replica::Broken;
+use crate::replica::{Broken, Coordinator};
 use crate::runtime::{Agent, AgentError, Invoker};
 use crate::stat::{Counters, CountersSpec};
 use crate::time::Nanos;
@@ -25,6 +25,8 @@ pub(super) const BOOKS: BooksConfig = BooksConfig { expected_orders: 64, max_ord
 /// A process that runs.
 pub(super) struct Process {
     pub(super) seats: Vec<Seat>,
+    /// Of a sequencer: where links and operators meet it.
+    pub(super) desk: Desk,
 }
 
 /// Agents that take their turns together.
@@ -61,6 +63,7 @@ impl Process {
         mut environment: SimEnvironment<'_>,
     ) -> Result<Process, AgentError> {
         let SimEnvironment { node, shared, clock, .. } = environment;
+        let desk = Desk::new();
         let mut agents = match (&plan.kind, load) {
             (Kind::Publisher, Some(load)) => {
                 let script = Playback::new(Arc::clone(load), clock.clone());
@@ -69,13 +72,13 @@ impl Process {
             (Kind::Publisher, None) => return Err(AgentError::failed("a publisher with nothing to say")),
             (Kind::Sequencer, _) => {
                 let driver = environment.driver("ingress", &plan.config, &mut Node::default())?;
-                let coordinator = SimCoordinator::new(shared.clone(), node);
+                let coordinator: Box<dyn Coordinator> = Box::new(SimCoordinator::new(node, shared.clone()));
                 let parts = SequencerParts {
                     books: BOOKS,
-                    trace: None,
-                    coordinator: Some(Box::new(coordinator)),
-                    desk: Some(Desk::new()),
+                    coordinator: Some(coordinator),
+                    desk: desk.clone(),
                     broken,
+                    ..SequencerParts::default()
                 };
                 topology::sequencer_in(&mut environment, driver, &plan.config, &counters()?, parts)?
             }
@@ -91,7 +94,7 @@ impl Process {
                 topology::subscriber_in(&mut environment, &plan.config, parts, &counters()?)?
             }
         };
-        Ok(Process { seats: seats(&mut agents, plan) })
+        Ok(Process { seats: seats(&mut agents, plan), desk })
     }
 
     /// Gives the agents of a seat their turn. `after` looks at the world after each of them.

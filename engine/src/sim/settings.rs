@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use seqcast_wire::{Session, mold};
+use seqcast_wire::Session;
 
 use super::dice::Dice;
 use super::net::address;
@@ -13,13 +13,12 @@ use crate::config::{
     SourceSession, Start, Subscriber,
 };
 use crate::journal::MIN_SEGMENT_BYTES;
-use crate::replica;
 use crate::time::Nanos;
 
 const FEED_PORT: u16 = 31_001;
 const REWIND_PORT: u16 = 31_010;
 const PUBLISHER_PORT: u16 = 31_110;
-const REPLICATION_PORT: u16 = 31_200;
+const REPLICA_PORT: u16 = 31_201;
 const RING_BYTES: usize = 64 << 10;
 
 /// What all nodes of a world agree on.
@@ -35,15 +34,14 @@ pub(super) struct Settings {
     knows_sessions: bool,
     window_messages: u64,
     retain_bytes: usize,
-    cluster: Option<Cluster>,
-    min_in_sync: usize,
     receive: Receiving,
     send: Sending,
+    /// Times and sizes of the cluster, if there is one.
+    cluster: Cluster,
 }
 
 impl Settings {
     pub(super) fn draw(dice: &mut Dice, publishers: usize, sequencers: usize) -> Settings {
-        let cluster = (sequencers > 1).then(|| draw_cluster(dice, publishers, sequencers));
         let heartbeat = dice.span(Nanos::from_millis(2), Nanos::from_millis(20));
         let first_heartbeat = dice.span(Nanos::from_micros(200), Nanos::from_millis(2));
         let linger = dice.span(Nanos::from_millis(20), Nanos::from_millis(60));
@@ -75,20 +73,15 @@ impl Settings {
             knows_sessions: dice.percent(50),
             window_messages: dice.magnitude(8, 512),
             retain_bytes: dice.magnitude(4 << 10, 256 << 10) as usize,
-            min_in_sync: if sequencers > 1 && dice.percent(80) { 2 } else { 1 },
-            cluster,
             receive,
+            cluster: draw_cluster(dice, send.datagram_bytes),
             send,
         }
     }
 
     /// Longest message that a datagram holds.
     pub(super) fn max_message_bytes(&self) -> usize {
-        let datagram = self.send.datagram_bytes;
-        match self.cluster {
-            Some(_) => replica::max_message_bytes(datagram),
-            None => datagram - mold::HEADER_BYTES - mold::BLOCK_HEADER_BYTES,
-        }
+        self.send.datagram_bytes - seqcast_wire::mold::HEADER_BYTES - seqcast_wire::mold::BLOCK_HEADER_BYTES
     }
 
     /// Session of publisher number `publisher`.
@@ -159,8 +152,8 @@ impl Settings {
             acknowledge: true,
         };
         let section = Sequencer {
-            name: name_of(node),
-            min_in_sync: Some(self.min_in_sync),
+            name: format!("seq{node}"),
+            min_in_sync: Some(self.sequencers.min(2)),
             durability: if self.is_durable { Durability::Disk } else { Durability::Memory },
             end_with_sources: self.ends,
             sources: (0..self.publishers).map(source).collect(),
@@ -169,11 +162,15 @@ impl Settings {
             Journal { dir: "memory".into(), segment_bytes: MIN_SEGMENT_BYTES as u64, retain_bytes: None };
         let rewind =
             Rewind { bind: at(node, REWIND_PORT), allow: everybody(), limits: RewindLimits::default() };
+        let nodes = self
+            .sequencer_nodes()
+            .map(|node| ClusterNode { name: format!("seq{node}"), replication: at(node, REPLICA_PORT) });
+        let cluster = Cluster { nodes: nodes.collect(), ..self.cluster.clone() };
         Config {
             sequencer: Some(section),
-            cluster: self.cluster.clone(),
             journal: Some(journal),
             rewind: Some(rewind),
+            cluster: (self.sequencers > 1).then_some(cluster),
             ..self.common(node)
         }
     }
@@ -187,26 +184,21 @@ impl Settings {
     }
 }
 
-/// The cluster of the sequencers, which come after the publishers.
-fn draw_cluster(dice: &mut Dice, publishers: usize, sequencers: usize) -> Cluster {
-    let node = |node| ClusterNode { name: name_of(node), replication: at(node, REPLICATION_PORT) };
-    let suspect_after = dice.span(Nanos::from_millis(2), Nanos::from_millis(16));
+fn draw_cluster(dice: &mut Dice, datagram_bytes: usize) -> Cluster {
+    let heartbeat = dice.span(Nanos::from_micros(200), Nanos::from_millis(1));
+    let suspect_after = Nanos(heartbeat.0 * dice.between(5, 30));
     Cluster {
-        heartbeat: dice.span(Nanos::from_micros(300), Nanos::from_millis(1)),
+        heartbeat,
         suspect_after,
         max_suspect_after: Nanos(suspect_after.0 * 4),
-        stagger: dice.span(Nanos::from_micros(500), Nanos::from_millis(4)),
-        lag_timeout: dice.span(Nanos::from_millis(8), Nanos::from_millis(60)),
-        window_bytes: dice.pick(&[8 << 10, 64 << 10, 1 << 20]),
+        stagger: dice.span(Nanos::from_millis(1), Nanos::from_millis(5)),
+        lag_timeout: dice.span(Nanos::from_millis(10), Nanos::from_millis(60)),
+        window_bytes: (datagram_bytes * 2).max(dice.magnitude(4 << 10, 64 << 10) as usize),
         record_refresh: dice.span(Nanos::from_millis(2), Nanos::from_millis(20)),
-        operators: Vec::new(),
-        coordinator: Coordinator::File(FileCoordinator { dir: "registry".into() }),
-        nodes: (publishers..publishers + sequencers).map(node).collect(),
+        operators: everybody(),
+        coordinator: Coordinator::File(FileCoordinator { dir: "simulated".into() }),
+        nodes: Vec::new(),
     }
-}
-
-fn name_of(node: usize) -> String {
-    format!("seq{node}")
 }
 
 fn group(feed: usize, line: usize) -> SocketAddrV4 {

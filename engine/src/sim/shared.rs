@@ -6,9 +6,8 @@
 use std::net::SocketAddrV4;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::coordinator::Registry;
+use super::coordinator::Register;
 use super::fault::{FaultClass, Injected};
-use super::links::Switchboard;
 use super::net::{Net, Notes};
 use super::referee::Referee;
 use super::trace::{Event, Trace};
@@ -25,22 +24,14 @@ pub(crate) struct Inner {
     pub(super) injected: Injected,
     pub(super) trace: Trace,
     pub(super) referee: Referee,
-    pub(super) registry: Registry,
-    pub(super) switchboard: Switchboard,
+    pub(super) register: Register,
     net: Net,
 }
 
 impl Shared {
-    pub(super) fn new(net: Net, registry: Registry, trace: Trace, referee: Referee) -> Shared {
-        Shared(Arc::new(Mutex::new(Inner {
-            now: Nanos::ZERO,
-            injected: Injected::default(),
-            trace,
-            referee,
-            registry,
-            switchboard: Switchboard::new(net.nodes()),
-            net,
-        })))
+    pub(super) fn new(net: Net, register: Register, trace: Trace, referee: Referee) -> Shared {
+        let injected = Injected::default();
+        Shared(Arc::new(Mutex::new(Inner { now: Nanos::ZERO, injected, trace, referee, register, net })))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -69,25 +60,6 @@ impl Inner {
         (&mut self.referee, notes)
     }
 
-    /// How many nodes there are.
-    pub(super) fn nodes(&self) -> usize {
-        self.net.nodes()
-    }
-
-    /// Whether nothing passes from one node to another.
-    pub(super) fn is_cut(&self, from: usize, to: usize) -> bool {
-        self.net.link(from, to).cut.is_some()
-    }
-
-    /// Lets the coordinator carry out what has arrived there by now.
-    pub(super) fn coordinate(&mut self) {
-        while let Some(change) = self.registry.step(self.now) {
-            self.event(Event::Record { record: &change.after });
-            let (referee, notes) = self.referee();
-            referee.on_record(&change, &notes);
-        }
-    }
-
     /// Whether a node's driver has no room just now.
     pub(super) fn refuses_send(&mut self, node: usize) -> bool {
         let refuses = self.net.is_busy(node);
@@ -108,8 +80,7 @@ impl Inner {
     ) {
         self.event(Event::Sent { node, agent, to, bytes: bytes.len() });
         let (net, mut notes) = self.net();
-        // Only the stream carries check sums that find what a network does to it.
-        net.send((node, from), to, bytes, agent == "replica", &mut notes);
+        net.send((node, from), to, bytes, &mut notes);
     }
 
     /// `agent` of `node` has sent a datagram, whether it arrives or not: what it says must be true.

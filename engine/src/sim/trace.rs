@@ -9,7 +9,6 @@ use seqcast_wire::SeqNo;
 
 use super::fault::FaultClass;
 use crate::agents::status::Note;
-use crate::replica::Record;
 use crate::time::Nanos;
 
 /// Something that happened.
@@ -33,10 +32,10 @@ pub(super) enum Event<'a> {
     Settled { node: usize, next: SeqNo },
     /// A subscriber's application got message `seq`.
     Delivered { node: usize, seq: SeqNo },
-    /// Something happened to a node's standing in its cluster.
-    Note { node: usize, note: &'a Note },
-    /// The coordinator's record has changed.
-    Record { record: &'a Record },
+    /// A node of a cluster tells what has become of it.
+    Told { node: usize, note: &'a Note },
+    /// The coordinator's record is another one.
+    Swapped { epoch: u64, primary: usize, members: usize },
     /// A fault of the schedule begins or ends.
     Episode { begins: bool, what: &'a dyn fmt::Display },
 }
@@ -97,10 +96,8 @@ impl Event<'_> {
             Event::Settled { node, next } => (8, node as u64, next.value()),
             Event::Delivered { node, seq } => (9, node as u64, seq.value()),
             Event::Episode { begins, .. } => (10, begins.into(), 0),
-            Event::Note { node, note } => (11, node as u64, note.epoch << 8 | note.what as u64),
-            Event::Record { record } => {
-                (12, record.epoch, u64::from(record.primary.node.0) << 8 | record.in_sync.len() as u64)
-            }
+            Event::Told { node, note } => (11, node as u64, note.epoch << 8 | note.what as u64),
+            Event::Swapped { epoch, primary, members } => (12, epoch, (primary << 8 | members) as u64),
         }
     }
 }
@@ -122,19 +119,15 @@ impl fmt::Display for Event<'_> {
             Event::Appended { node, next, crc } => write!(f, "node {node}: journal up to {next}, {crc:08x}"),
             Event::Settled { node, next } => write!(f, "node {node}: told of everything below {next}"),
             Event::Delivered { node, seq } => write!(f, "node {node}: application has {seq}"),
-            Event::Note { node, note } => {
-                let Note { role, epoch, what, about, reason, .. } = note;
-                write!(f, "node {node}: {role} in epoch {epoch} {what}")?;
-                about.map_or(Ok(()), |about| write!(f, " n{}", about.0))?;
-                if reason.is_empty() { Ok(()) } else { write!(f, " ({reason})") }
+            Event::Told { node, note } => {
+                write!(f, "node {node}: {} in epoch {}: {}", note.role, note.epoch, note.what)?;
+                if let Some(about) = note.about {
+                    write!(f, " sequencer {}", about.0)?;
+                }
+                write!(f, " {}", note.reason)
             }
-            Event::Record { record } => {
-                let Record { epoch, primary, in_sync, .. } = record;
-                write!(f, "RECORD epoch {epoch}, primary n{}, in sync", primary.node.0)?;
-                in_sync
-                    .as_slice()
-                    .iter()
-                    .try_for_each(|member| write!(f, " n{}.{:x}", member.node.0, member.incarnation & 0xffff))
+            Event::Swapped { epoch, primary, members } => {
+                write!(f, "record: node {primary} is primary of epoch {epoch}, {members} in sync")
             }
             Event::Episode { begins, what } => {
                 write!(f, "{} {what}", if begins { "BEGIN" } else { "END  " })

@@ -1,10 +1,11 @@
 //! What the faults that are in force now do to the network: worked out anew whenever one begins or ends, so that faults
 //! may overlap.
 
-use super::coordinator::{Reach, Registry};
+use super::coordinator::Register;
 use super::fault::FaultClass;
 use super::net::{Link, Net};
 use super::plan::{Episode, What};
+use crate::time::Nanos;
 
 /// Sets every link, line and driver as `episodes` leave them.
 pub(super) fn apply<'a>(
@@ -31,24 +32,17 @@ pub(super) fn apply<'a>(
     net.lose_on_lines(lines);
 }
 
-/// Sets how every node reaches the coordinator.
-pub(super) fn apply_to_registry<'a>(
-    registry: &mut Registry,
-    nodes: usize,
-    episodes: impl Iterator<Item = &'a Episode> + Clone,
-) {
-    for at in 0..nodes {
-        let mut reach = Reach::default();
-        for episode in episodes.clone() {
-            match episode.what {
-                What::SlowCoordinator { extra } => reach.extra = reach.extra.max(extra),
-                What::NoCoordinator => reach.cut = Some(FaultClass::NoCoordinator),
-                What::CutOff { node } if node == at => reach.cut = reach.cut.or(Some(FaultClass::CutOff)),
-                What::UnknownOutcome { chances } => reach.unknown = reach.unknown.max(chances),
-                _ => {}
-            }
+/// Sets the coordinator as `episodes` leave it.
+pub(super) fn apply_to_register<'a>(register: &mut Register, episodes: impl Iterator<Item = &'a Episode>) {
+    (register.loss, register.extra_latency, register.is_away, register.cut) = (0, Nanos::ZERO, false, 0);
+    for episode in episodes {
+        match episode.what {
+            What::CoordinatorAway => register.is_away = true,
+            What::CoordinatorCut { node } => register.cut |= 1 << node,
+            What::CoordinatorLoss { chances } => register.loss = register.loss.max(chances),
+            What::CoordinatorSlow { extra } => register.extra_latency = register.extra_latency.max(extra),
+            _ => {}
         }
-        *registry.reach_mut(at) = reach;
     }
 }
 
@@ -61,7 +55,6 @@ fn changed(mut link: Link, what: What, from: usize, to: usize) -> Link {
             link.asymmetric_loss = link.asymmetric_loss.max(chances);
         }
         What::Duplicate { chances } => link.duplicate = link.duplicate.max(chances),
-        What::Corruption { chances } => link.corruption = link.corruption.max(chances),
         What::Reorder { chances, by } => (link.reorder, link.reorder_by) = (chances, by),
         What::Latency { node, extra } if node == from || node == to => {
             link.extra_latency = link.extra_latency.max(extra);

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::clock::NodeClock;
-use super::coordinator::Registry;
+use super::coordinator::Register;
 use super::dice::{Dice, Purpose};
 use super::disk::NodeDisk;
 use super::environment::SimEnvironment;
@@ -17,9 +17,10 @@ use super::referee::{Loads, Referee, Rule};
 use super::shared::Shared;
 use super::trace::{Event, Trace};
 use super::weather;
-use crate::agents::links::{LinkChange, OperatorCommand};
+use crate::agents::links::{LinkChange, LinkEvent, OperatorCommand, Ticketed};
 use crate::book::Books;
 use crate::journal;
+use crate::replica::{Broken, Member, NodeId};
 use crate::time::Nanos;
 
 /// Chances per million that a turn is followed by a stall, while a node suffers from them.
@@ -31,12 +32,23 @@ const SLOW: (Nanos, Nanos) = (Nanos::from_millis(1), Nanos::from_millis(30));
 /// Who watches over processes starts a failed one again after this.
 const REVIVAL: (Nanos, Nanos) = (Nanos::from_micros(500), Nanos::from_millis(10));
 
+/// What becomes of a control connection.
+const UP: u8 = 0;
+const DOWN: u8 = 1;
+const DEAD: u8 = 2;
+
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
     Begin(usize),
     End(usize),
     Heal,
+    /// A sequencer's control connection to another one opened or closed.
+    Link {
+        node: usize,
+        of: usize,
+        change: u8,
+    },
     Start {
         node: usize,
     },
@@ -80,8 +92,6 @@ pub(super) struct World {
     power: Dice,
     turns: u64,
     healed: bool,
-    /// Somebody may still lead.
-    has_heirs: bool,
     flaw: Option<Flaw>,
 }
 
@@ -106,9 +116,8 @@ impl World {
         }
         let mut net = Net::new(nodes, Dice::new(seed, Purpose::Network), plan.max_receive_bytes);
         net.alter(flaw == Some(Flaw::AlteringNetwork));
-        let registry = Registry::new(nodes, Dice::new(seed, Purpose::Coordinator));
-        referee.begin(plan.settings.publishers, plan.settings.sequencers == 1);
-        let shared = Shared::new(net, registry, trace, referee);
+        let register = Register::new(Dice::new(seed, Purpose::Coordinator));
+        let shared = Shared::new(net, register, trace, referee);
         let mut world = World {
             shared,
             hosts,
@@ -120,7 +129,6 @@ impl World {
             power: Dice::new(seed, Purpose::Disk),
             turns: 0,
             healed: false,
-            has_heirs: true,
             flaw,
             plan,
         };
@@ -142,6 +150,13 @@ impl World {
         }
         self.at(self.plan.heals, Due::Heal);
         self.change_weather();
+        if self.plan.settings.sequencers == 1 {
+            // Alone in its in-sync set.
+            let sequencer = self.plan.settings.publishers;
+            let mut shared = self.shared.lock();
+            let (referee, notes) = shared.referee();
+            referee.on_members(&[(sequencer, 0)], &notes);
+        }
     }
 
     fn at(&mut self, when: Nanos, due: Due) {
@@ -157,10 +172,8 @@ impl World {
                 return;
             }
             self.now = when;
-            let mut shared = self.shared.lock();
-            shared.now = when;
-            shared.coordinate();
-            drop(shared);
+            self.shared.lock().now = when;
+            self.pass();
             let worked = match due {
                 Due::Turn { node, life, seat } => self.turn(node, life, seat),
                 other => {
@@ -179,6 +192,7 @@ impl World {
             Due::Begin(index) => self.change(index, true),
             Due::End(index) => self.change(index, false),
             Due::Start { node } => self.start(node),
+            Due::Link { node, of, change } => self.link(node, of, change),
             Due::Heal => self.heal(),
             Due::Turn { .. } => {}
         }
@@ -203,13 +217,17 @@ impl World {
             return false;
         }
         let next = referee.settled() + 1;
-        self.hosts.iter().enumerate().all(|(node, host)| {
-            let ends = self.plan.settings.ends;
-            match self.plan.nodes[node].kind {
-                Kind::Publisher => host.is_done || !ends,
-                Kind::Sequencer => host.is_done || referee.has_journal_up_to(node, next, ends),
-                Kind::Subscriber { .. } => (host.is_done || !ends) && referee.readers().is_at(node, next),
-            }
+        let ends = self.plan.settings.ends;
+        // Once the session ended the nodes of a cluster go one after the other, and who is last may have nobody to learn
+        // the end from.
+        let is_sequencer = |node: usize| self.plan.nodes[node].kind == Kind::Sequencer;
+        let one_is_done =
+            self.hosts.iter().enumerate().any(|(node, host)| is_sequencer(node) && host.is_done);
+        self.hosts.iter().enumerate().all(|(node, host)| match self.plan.nodes[node].kind {
+            Kind::Publisher => host.is_done || !ends,
+            Kind::Subscriber { .. } => (host.is_done || !ends) && referee.readers().is_at(node, next),
+            Kind::Sequencer if ends => one_is_done,
+            Kind::Sequencer => referee.holds_all(node),
         })
     }
 
@@ -238,10 +256,6 @@ impl World {
     fn give_up(&mut self) {
         let mut shared = self.shared.lock();
         let (referee, notes) = shared.referee();
-        if referee.has_no_heir() {
-            self.has_heirs = false;
-            return;
-        }
         let settled = referee.settled();
         let mut behind = Vec::new();
         for (node, host) in self.hosts.iter().enumerate() {
@@ -250,8 +264,7 @@ impl World {
                 (Some(_), _) => "up",
                 (None, _) => "down",
             };
-            let next = referee.next_of(node);
-            behind.push(format!("node {node} {:?} {state} at {next}", self.plan.nodes[node].kind));
+            behind.push(format!("node {node} {:?} {state}", self.plan.nodes[node].kind));
         }
         let what = format!("not everybody caught up: {settled} messages settled; {}", behind.join(", "));
         referee.break_rule(notes.now, Rule::Liveness, what);
@@ -269,7 +282,11 @@ impl World {
         let loads = if is_fickle { &self.plan.other_loads } else { &self.plan.loads };
         let Host { disk, clock, .. } = &*host;
         let environment = SimEnvironment { node, shared: &self.shared, disk, clock };
-        let started = Process::start(plan, loads.get(node), Flaw::broken(self.flaw), environment);
+        let broken = match self.flaw {
+            Some(Flaw::Broken(rule)) => Broken::rule(rule),
+            _ => Broken::NONE,
+        };
+        let started = Process::start(plan, loads.get(node), broken, environment);
         match started {
             Ok(process) => {
                 host.life += 1;
@@ -279,12 +296,13 @@ impl World {
                     let when = self.now + Nanos(self.pace.below(100_000));
                     self.at(when, Due::Turn { node, life, seat });
                 }
+                let incarnation = journal::recorded_incarnation(self.hosts[node].disk.disk()).unwrap_or(0);
                 let mut shared = self.shared.lock();
                 shared.event(Event::Started { node });
-                let now = shared.now;
-                shared.switchboard.on_started(now, node, life);
                 let (referee, mut notes) = shared.referee();
-                referee.on_started(node, &mut notes);
+                referee.on_started(node, incarnation, &mut notes);
+                drop(shared);
+                self.tell_others(node, UP);
             }
             Err(error) => self.on_failure(node, &error.to_string()),
         }
@@ -301,6 +319,7 @@ impl World {
             shared.referee.break_rule(at, Rule::Failure, format!("node {node}: {what}"));
         }
         drop(shared);
+        self.tell_others(node, DEAD);
         let when = self.now + self.pace.span(REVIVAL.0, REVIVAL.1);
         self.at(when, Due::Start { node });
     }
@@ -328,6 +347,10 @@ impl World {
                 referee.on_worked(node, &mut notes);
             }
         });
+        let desk = process.desk.clone();
+        while let Some(note) = desk.poll_note() {
+            self.shared.lock().event(Event::Told { node, note: &note });
+        }
         match turn {
             Turn::Worked(work) => {
                 let when = self.now + self.rest(node, seat, work > 0);
@@ -337,6 +360,7 @@ impl World {
             Turn::Finished => {
                 if process.is_finished() {
                     self.close(node, "finished");
+                    self.tell_others(node, DOWN);
                     self.hosts[node].is_done = true;
                 }
                 true
@@ -386,8 +410,6 @@ impl World {
             host.thaw();
             let mut shared = self.shared.lock();
             shared.event(Event::Stopped { node, why });
-            let now = shared.now;
-            shared.switchboard.on_ended(now, node, Some(LinkChange::Dead));
             let (referee, mut notes) = shared.referee();
             referee.on_worked(node, &mut notes);
         }
@@ -399,12 +421,7 @@ impl World {
         let was_up = host.process.take().is_some();
         host.thaw();
         if was_up {
-            let mut shared = self.shared.lock();
-            shared.fault(class, node, node);
-            // A machine that loses its power has no time to close connections.
-            let change = (class == FaultClass::Kill).then_some(LinkChange::Dead);
-            let now = shared.now;
-            shared.switchboard.on_ended(now, node, change);
+            self.shared.lock().fault(class, node, node);
         }
         was_up
     }
@@ -422,6 +439,8 @@ impl World {
                 self.change_process(node, what, begins);
             }
             What::Freeze { node } => self.freeze(node, begins),
+            What::Operator { node, promotes } if begins => self.command(node, promotes),
+            What::Operator { .. } => {}
             What::Stall { node } => count(&mut self.hosts[node].stalls, begins),
             What::SlowDisk { node } => count(&mut self.hosts[node].slow_disks, begins),
             What::DiskFull { node } => self.hosts[node].disk.fill_up(begins),
@@ -432,14 +451,8 @@ impl World {
                     self.shared.lock().fault(FaultClass::ClockJump, node, node);
                 }
             }
-            What::Promote { node } if begins => self.command(node, OperatorCommand::Promote),
-            What::Retire { node } if begins => self.command(node, OperatorCommand::Retire),
             _ => self.change_weather(),
         }
-    }
-
-    fn command(&mut self, node: usize, command: OperatorCommand) {
-        self.shared.lock().switchboard.command(node, command);
     }
 
     fn change_process(&mut self, node: usize, what: What, begins: bool) {
@@ -449,20 +462,25 @@ impl World {
         }
         match what {
             What::PowerLoss { keep, .. } => {
+                if self.is_last_copy(node) {
+                    return;
+                }
                 self.kill(node, FaultClass::PowerLoss);
                 let lost = self.hosts[node].disk.lose_power(&mut self.power, keep);
                 let mut shared = self.shared.lock();
-                shared.referee.on_power_lost(node);
                 (0..lost).for_each(|_| shared.fault(FaultClass::LostSector, node, node));
             }
             What::Restart { .. } => {
                 if self.hosts[node].process.is_some() && !self.hosts[node].is_frozen {
                     self.shared.lock().fault(FaultClass::Restart, node, node);
                     self.close(node, "asked to stop");
+                    self.tell_others(node, DOWN);
                 }
             }
             _ => {
-                self.kill(node, FaultClass::Kill);
+                if self.kill(node, FaultClass::Kill) {
+                    self.tell_others(node, DEAD);
+                }
             }
         }
     }
@@ -486,8 +504,75 @@ impl World {
         let World { plan, active, shared, .. } = self;
         let episodes = plan.episodes.iter().zip(active.iter()).filter(|(_, is)| **is).map(|(e, _)| e);
         let mut shared = shared.lock();
-        weather::apply(shared.net().0, plan.nodes.len(), plan.link, episodes.clone());
-        weather::apply_to_registry(&mut shared.registry, plan.nodes.len(), episodes);
+        weather::apply_to_register(&mut shared.register, episodes.clone());
+        weather::apply(shared.net().0, plan.nodes.len(), plan.link, episodes);
+    }
+
+    /// Lets the coordinator go on, and tells the referee of a new record.
+    fn pass(&mut self) {
+        let mut shared = self.shared.lock();
+        let now = shared.now;
+        let passed = shared.register.pass(now);
+        for class in passed.faults {
+            shared.fault(class, 0, 0);
+        }
+        let Some(versioned) = passed.changed else { return };
+        let first = self.plan.settings.publishers;
+        let of = |member: &Member| (first + usize::from(member.node.0), member.incarnation);
+        let members: Vec<_> = versioned.record.in_sync.as_slice().iter().map(of).collect();
+        let (primary, _) = of(&versioned.record.primary);
+        shared.event(Event::Swapped { epoch: versioned.record.epoch, primary, members: members.len() });
+        let (referee, notes) = shared.referee();
+        referee.on_members(&members, &notes);
+    }
+
+    /// The other sequencers learn what became of `node`'s connections, a little later.
+    fn tell_others(&mut self, node: usize, change: u8) {
+        let settings = &self.plan.settings;
+        let sequencers = settings.publishers..settings.publishers + settings.sequencers;
+        if !sequencers.contains(&node) {
+            return;
+        }
+        for other in sequencers.filter(|other| *other != node) {
+            let when = self.now + self.pace.span(Nanos::from_micros(50), Nanos::from_micros(400));
+            self.at(when, Due::Link { node: other, of: node, change });
+        }
+    }
+
+    /// `node` learns what became of its connection to `of`, unless nothing reaches it.
+    fn link(&mut self, node: usize, of: usize, change: u8) {
+        let is_cut = self.shared.lock().net().0.link_mut(of, node).cut.is_some();
+        let Some(process) = &self.hosts[node].process else { return };
+        if is_cut {
+            return;
+        }
+        let change = match change {
+            UP => LinkChange::Up,
+            DOWN => LinkChange::Down,
+            _ => LinkChange::Dead,
+        };
+        let peer = NodeId((of - self.plan.settings.publishers) as u16);
+        process.desk.try_bring(LinkEvent { node: peer, change });
+    }
+
+    /// An operator's command.
+    fn command(&mut self, node: usize, promotes: bool) {
+        let Some(process) = &self.hosts[node].process else { return };
+        let what = if promotes { OperatorCommand::Promote } else { OperatorCommand::Retire };
+        if process.desk.try_command(Ticketed { ticket: self.serial, what }) {
+            self.shared.lock().fault(FaultClass::Operator, node, node);
+        }
+    }
+
+    /// Whether `node` is all of an in-sync set that keeps what is committed in memory only: nobody may replace it then, by
+    /// any rule.
+    fn is_last_copy(&self, node: usize) -> bool {
+        let settings = &self.plan.settings;
+        let shared = self.shared.lock();
+        let Some(versioned) = shared.register.current() else { return false };
+        let alone = [NodeId(node.wrapping_sub(settings.publishers) as u16)];
+        let members = versioned.record.in_sync;
+        !settings.is_durable && members.as_slice().iter().map(|member| member.node).eq(alone)
     }
 
     /// The faults are over.
@@ -511,7 +596,6 @@ impl World {
             violation: shared.referee.violation().cloned(),
             injected: shared.injected,
             messages: shared.referee.settled(),
-            has_heirs: self.has_heirs,
             virtual_time: self.now,
             turns: self.turns,
             events: shared.trace.events(),

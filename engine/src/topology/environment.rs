@@ -3,13 +3,11 @@
 use std::path::Path;
 
 use super::{Node, plan};
-use crate::agents::links::{Desk, Links, LinksPlan};
-use crate::agents::meter::Meter;
 use crate::config::Config;
 use crate::io::store::FileStore;
 use crate::io::{AnyDriver, Driver};
 use crate::mem::store::{Store, StoreError};
-use crate::runtime::{Agent, AgentError, WallClock};
+use crate::runtime::{AgentError, WallClock};
 
 /// Gives a process what it does not compute: [`Host`] from the machine it runs on, the simulator from a world of its
 /// own. The agents are the same in both.
@@ -39,14 +37,6 @@ pub trait Environment {
 
     /// Tells the time of day.
     fn wall(&self) -> WallClock;
-
-    /// The agent that keeps a node's control connections, and meets the rest of the node at `desk`.
-    ///
-    /// # Errors
-    /// It cannot be had.
-    fn links(&mut self, plan: LinksPlan, desk: Desk, meter: Meter) -> Result<Box<dyn Agent>, AgentError> {
-        Ok(Box::new(Links::open(plan, desk, meter)?))
-    }
 }
 
 /// The machine that the process runs on: its sockets, its files, its clock.

@@ -8,7 +8,7 @@ use crate::agents::egress::{Egress, EgressPlan};
 use crate::agents::ingress::{Ingress, IngressPlan, IngressTrace, SourcePlan, Watermarks};
 use crate::agents::journal::{JournalUpkeep, Promises, Retired, retired};
 use crate::agents::leadership::{Admission, Directives};
-use crate::agents::links::{self, Desk, LinksPlan};
+use crate::agents::links::{self, Desk, Links, LinksPlan};
 use crate::agents::meter::Meter;
 use crate::agents::replica::{Replica, ReplicaPlan};
 use crate::agents::rewind::Rewind;
@@ -49,8 +49,10 @@ pub struct SequencerParts {
     pub trace: Option<SequencerTrace>,
     /// Keeps the record of the primary and the in-sync set: for a node of a `[cluster]`.
     pub coordinator: Option<Box<dyn Coordinator>>,
-    /// Where links and operators meet the node; without one, no control port is opened.
-    pub desk: Option<Desk>,
+    /// Where links and operators meet the node.
+    pub desk: Desk,
+    /// Whether a control port is opened, for a node of a `[cluster]`.
+    pub control_port: bool,
     /// The rule of failover that is broken on purpose.
     pub broken: Broken,
 }
@@ -99,7 +101,7 @@ pub fn sequencer_in<E: Environment, D: Driver + Send + 'static>(
     if config.cluster.is_none() && recovered.published > next {
         return Err(AgentError::failed(StartError::Lost { published: recovered.published, next }));
     }
-    let SequencerParts { books, trace, coordinator, desk, broken } = parts;
+    let SequencerParts { books, trace, coordinator, desk, control_port, broken } = parts;
     let mut assembly = Assembly {
         environment,
         config,
@@ -121,10 +123,8 @@ pub fn sequencer_in<E: Environment, D: Driver + Send + 'static>(
 
     let feed_trace = trace.as_ref().map(|trace| trace.feed.clone());
     let ring_reader = assembly.add_ingress(ingress_driver, trace)?;
-    let is_wanted = desk.is_some();
-    let desk = desk.unwrap_or_default();
     assembly.add_replica((ring_reader, journal), &mark, coordinator, desk.clone(), broken)?;
-    if is_wanted {
+    if control_port {
         assembly.add_links(desk)?;
     }
     assembly.add_egress(mark.published(), feed_trace)?;
@@ -287,7 +287,7 @@ impl<E: Environment> Assembly<'_, E> {
             operators: cluster.operators.clone(),
             wait: links::WAIT,
         };
-        let links = self.environment.links(plan, desk, self.meter("links"))?;
+        let links = Links::open(plan, desk, self.meter("links"))?;
         self.node.add_cold(links);
         Ok(())
     }
@@ -355,6 +355,7 @@ fn open_journal(
             retain_bytes: section.retain_bytes,
             // Never used before by this node: the time of its start.
             fresh_incarnation: environment.wall().now_ns().max(1),
+            synced_acks: config.sequencer.as_ref().is_some_and(|s| s.durability == Durability::Disk),
         },
     )
     .map_err(AgentError::failed)?;

@@ -2,7 +2,6 @@
 
 use std::io::Write;
 
-use seqcast_engine::agents::links::Desk;
 use seqcast_engine::book::{Books, BooksConfig};
 use seqcast_engine::topology::{self, Node, SequencerParts};
 use serde::Serialize;
@@ -51,7 +50,7 @@ pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<Verdict> {
     let parts = SequencerParts {
         books,
         coordinator: coordinator::open(&config)?,
-        desk: config.cluster.is_some().then(Desk::new),
+        control_port: config.cluster.is_some(),
         ..SequencerParts::default()
     };
     node.merge(topology::sequencer_on(driver, &config, &counters, parts)?);

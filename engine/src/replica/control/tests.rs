@@ -208,11 +208,11 @@ fn a_member_that_promised_more_makes_the_primary_renew_its_epoch() {
     let mut control = standby(1, &mut register);
     control.on_suspicion(T0, Suspect::Closed);
     run(&mut control, T0, &mut register);
-    control.on_refused(T0, NodeId(2), 12);
+    control.on_refused(T0, 12);
     let actions = run(&mut control, T0, &mut register);
-    assert_eq!(actions, [Action::StepDown, Action::Lead { epoch: 13 }]);
+    assert_eq!(actions, [Action::StopAcknowledging(13), Action::StepDown, Action::Lead { epoch: 13 }]);
     assert_eq!(register.0.unwrap().record.in_sync, set(&[1, 2]));
-    control.on_refused(T0, NodeId(2), 12);
+    control.on_refused(T0, 12);
     assert_eq!(run(&mut control, T0, &mut register), [], "it speaks of an earlier epoch");
 }
 
