@@ -17,6 +17,9 @@ use crate::time::Nanos;
 /// Actions that wait to be taken at most: a transition makes no more than three.
 const MAX_ACTIONS: usize = 16;
 
+/// A primary has this many staggers to renew its epoch when a member has promised a higher one.
+const GRACE: u64 = 20;
+
 /// Settings of a [`Control`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlConfig {
@@ -344,8 +347,10 @@ impl Control {
 
     fn stand(&mut self, now: Nanos, expected: u64, in_sync: Members, wait: Option<Nanos>) {
         let of_record = self.known.map_or(0, |known| known.record.epoch);
-        let epoch = self.promised.max(of_record).max(self.seen) + 1;
         let me = self.config.me;
+        // The first record of all is of epoch 1 and no other: whoever followed somebody before refuses it.
+        let is_first = self.config.has_coordinator && expected == 0;
+        let epoch = if is_first { 1 } else { self.promised.max(of_record).max(self.seen) + 1 };
         // With a rule broken it may stand unlisted; a gate has its primary in its set.
         let in_sync = match in_sync.contains(me) {
             true => in_sync,
@@ -535,7 +540,8 @@ impl Control {
             return;
         }
         self.known = None;
-        let is_fresh = self.history.next == SeqNo::FIRST && self.history.epoch == 0;
+        // Epoch 1 may have been promised by a node that then died before its swap.
+        let is_fresh = self.history.next == SeqNo::FIRST && self.history.epoch == 0 && self.promised <= 1;
         match self.candidacy().copied() {
             // The first record of all: nobody has a history that it could contradict.
             Some(candidacy) if candidacy.expected == 0 => {
@@ -546,7 +552,7 @@ impl Control {
                 }
             }
             Some(_) => self.state = State::Joining,
-            None if is_fresh && self.promised == 0 && matches!(self.state, State::Joining) => {
+            None if is_fresh && matches!(self.state, State::Joining) => {
                 let rank = u64::from(self.config.me.node.0);
                 let alone = Members::of(&[self.config.me]).unwrap_or_default();
                 let wait = (rank > 0).then(|| now + Nanos(self.config.stagger.0 * rank));
@@ -629,8 +635,12 @@ impl Control {
             self.take_over(now, why);
         } else if record.epoch >= self.promised {
             self.adopt(record.epoch, record.primary);
+        } else if self.may_stand(&record) {
+            // It promised a higher epoch and lost. If the primary lives, it learns of that and renews its own.
+            let until = now + Nanos(self.config.stagger.0 * GRACE);
+            let next_set = record.in_sync.without(record.primary.node);
+            self.stand(now, found.revision, next_set, Some(until));
         }
-        // Else: this node promised a higher epoch and lost; the primary learns of it and renews its own.
     }
 
     fn adopt(&mut self, epoch: u64, primary: Member) {

@@ -329,9 +329,11 @@ impl CommitGate {
     /// See [`ChangeError`]; nothing changes.
     pub fn try_grow(&mut self, member: Member, next: SeqNo) -> Result<(), ChangeError> {
         self.check_changeable()?;
-        // Once the swap is done it may become primary, so it must have all that is committed before.
-        if next < self.committed {
-            return Err(ChangeError::Behind { next, committed: self.committed });
+        // Once the swap is done it may become primary, so it must have all that is committed before; and what was
+        // inherited may have been, whoever knows.
+        let committed = self.committed.max(self.inherited);
+        if next < committed {
+            return Err(ChangeError::Behind { next, committed });
         }
         let grown = self.local.with(member).ok_or(ChangeError::NotAddable)?;
         self.change = Some(Change::Grow(grown));

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::dice::Dice;
 use super::fault::FaultClass;
 use super::shared::Shared;
-use crate::replica::{Answer, Coordinator, Request, Versioned};
+use crate::replica::{Answer, Coordinator, Record, Request, Versioned};
 use crate::time::Nanos;
 
 /// A node gives up on an answer after this.
@@ -54,9 +54,13 @@ impl Register {
         }
     }
 
-    /// The record as it is.
-    pub(super) fn current(&self) -> Option<&Versioned> {
-        self.current.as_ref()
+    /// Whether the record is, or may soon be, one that passes `test`.
+    pub(super) fn may_be(&self, test: impl Fn(&Record) -> bool) -> bool {
+        let coming = self.coming.values().filter_map(|(_, request)| match request {
+            Request::Swap { record, .. } => Some(record),
+            Request::Read => None,
+        });
+        self.current.iter().map(|current| &current.record).chain(coming).any(test)
     }
 
     fn way(&mut self) -> Nanos {

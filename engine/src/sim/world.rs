@@ -20,7 +20,7 @@ use super::weather;
 use crate::agents::links::{LinkChange, LinkEvent, OperatorCommand, Ticketed};
 use crate::book::Books;
 use crate::journal;
-use crate::replica::{Broken, Member, NodeId};
+use crate::replica::{Broken, Member, NodeId, Record};
 use crate::time::Nanos;
 
 /// Chances per million that a turn is followed by a stall, while a node suffers from them.
@@ -568,11 +568,9 @@ impl World {
     /// any rule.
     fn is_last_copy(&self, node: usize) -> bool {
         let settings = &self.plan.settings;
-        let shared = self.shared.lock();
-        let Some(versioned) = shared.register.current() else { return false };
         let alone = [NodeId(node.wrapping_sub(settings.publishers) as u16)];
-        let members = versioned.record.in_sync;
-        !settings.is_durable && members.as_slice().iter().map(|member| member.node).eq(alone)
+        let is_alone = |record: &Record| record.in_sync.as_slice().iter().map(|member| member.node).eq(alone);
+        !settings.is_durable && self.shared.lock().register.may_be(is_alone)
     }
 
     /// The faults are over.

@@ -6,7 +6,7 @@ use super::Rule;
 use super::load::Loads;
 use crate::frame::{Frame, Kind};
 use crate::journal::segment::{HEADER_BYTES, HeaderRead, SegmentHeader};
-use crate::sim::disk::{Seen, Sight};
+use crate::sim::disk::{Seen, Sight, Watched};
 
 /// A frame, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +128,10 @@ impl JournalView {
         let Some(watched) = sight.segments.get(&index) else { return Ok(()) };
         let bytes = watched.view.published();
         if offset == 0 && !bytes.is_empty() {
+            if self.is_superseded(sight, index) {
+                self.at = Some((index + 1, 0));
+                return Ok(());
+            }
             self.on_header(bytes)?;
             offset = HEADER_BYTES;
         }
@@ -140,6 +144,17 @@ impl JournalView {
         }
         self.at = Some((index, offset));
         Ok(())
+    }
+
+    /// Whether segment `index` begins beyond what there is, in a tail that a later segment has cut off.
+    fn is_superseded(&self, sight: &Sight, index: u64) -> bool {
+        let begins = |watched: &Watched| match SegmentHeader::decode(watched.view.published()) {
+            HeaderRead::Header(header) => Some(header.chain.next().value()),
+            _ => None,
+        };
+        let is_beyond = sight.segments.get(&index).and_then(begins).is_some_and(|at| at > self.next());
+        let mut later = sight.segments.range(index + 1..).filter_map(|(_, watched)| begins(watched));
+        !self.facts.is_empty() && is_beyond && later.any(|at| at <= self.next())
     }
 
     fn on_header(&mut self, bytes: &[u8]) -> Result<(), (Rule, String)> {
