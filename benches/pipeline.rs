@@ -21,7 +21,7 @@ use seqcast_engine::config::Config;
 use seqcast_engine::runtime::{Clock, StopFlag};
 use seqcast_engine::stat::{Counters, CountersSpec, Latency};
 use seqcast_engine::time::Nanos;
-use seqcast_engine::topology::{self, Node, SequencerTrace, SubscriberParts};
+use seqcast_engine::topology::{self, Node, SequencerParts, SequencerTrace, SubscriberParts};
 use seqcast_wire::SeqNo;
 
 const RUNS: usize = 5;
@@ -67,7 +67,8 @@ fn run(rate: u64) -> Result<Latency, Box<dyn std::error::Error>> {
     let books = BooksConfig { expected_orders: 100_000, ..BooksConfig::default() };
 
     let trace = SequencerTrace { feed: feed.clone(), sources: vec![source.clone()] };
-    let mut sending = topology::sequencer(&config, &counters, books, Some(trace))?;
+    let parts = SequencerParts { books, trace: Some(trace), ..SequencerParts::default() };
+    let mut sending = topology::sequencer(&config, &counters, parts)?;
     let day = Day::new(DayConfig { messages: rate * SECONDS, symbols: 1_000, ..DayConfig::default() })?;
     let pace = Pace::Rate(NonZeroU64::new(rate).ok_or("a rate of 0")?);
     let player = Player::new(Generated::new(day), pace, Share::ALL)?;

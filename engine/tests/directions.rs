@@ -60,6 +60,8 @@ const RULES: &[Rule] = &[
     // Edge
     Rule { module: "io",         ours: &["wire::net", "wire::Error", "mem", "limits", "time"],
                                                                    kind: Worldly, crates: &["io_uring", "libc", "memmap2", "pcap_parser", "rand", "rand_chacha", "rustix", "socket2", "thiserror", "tracing"] },
+    Rule { module: "coordinator", ours: &["wire::Session", "replica", "mem", "time"],
+                                                                   kind: Worldly, crates: &["thiserror"] },
     Rule { module: "stat",       ours: &["wire", "mem", "limits", "time"],
                                                                    kind: Worldly, crates: &["crossbeam", "hdrhistogram", "thiserror"] },
     Rule { module: "runtime",    ours: &["stat", "limits", "time"], kind: Worldly, crates: &["core_affinity", "quanta", "thiserror"] },
@@ -350,6 +352,8 @@ fn planted_violations_are_found() {
         ("rewind/mod.rs", "fn f() { tracing::warn!() }", "rewind must not depend on tracing"),
         ("io/udp.rs", "use seqcast_wire::SeqNo;", "io must not import wire::SeqNo"),
         ("io/udp.rs", "use crate::feed;", "io must not import feed"),
+        ("coordinator/file.rs", "use crate::io::store;", "coordinator must not import io"),
+        ("coordinator/file.rs", "use seqcast_wire::SeqNo;", "coordinator must not import wire::SeqNo"),
         ("runtime/mod.rs", "use crate::agents;", "runtime must not import agents"),
         ("config/mod.rs", "use crate::topology;", "config must not import topology"),
         ("config/mod.rs", "use crate::rewind::{Prefix, Server};", "config must not import rewind"),

@@ -473,6 +473,7 @@ fn write_the_corpus() {
         segment_bytes: MIN_SEGMENT_BYTES as u64,
         incarnation: 4711,
         chain: Chain::new(),
+        cut_from: None,
     };
     let resealed = |nth: usize, change: &dyn Fn(&mut frame::Header)| {
         let whole = frame::Frame::parse(&frames[nth]).unwrap();

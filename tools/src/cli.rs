@@ -14,6 +14,7 @@ mod promote;
 mod publish;
 mod retire;
 mod sequence;
+mod sim;
 mod stats;
 mod status;
 mod subscribe;
@@ -67,6 +68,9 @@ enum Command {
     /// Check, print, follow or export a journal
     #[command(after_help = EXIT_CODES)]
     Journal(journal::Args),
+    /// Simulate publishers, sequencers and subscribers under faults, any number of seeds, and judge each run
+    #[command(after_help = EXIT_CODES)]
+    Sim(sim::Args),
     /// Show who leads a cluster, who follows, and how far everything is
     ///
     /// Exit code 1: something is not as it should be. 3: no node answers.
@@ -129,6 +133,7 @@ pub fn main() -> ExitCode {
         Command::Sequence(args) => sequence::run(&args, output),
         Command::Subscribe(args) => subscribe::run(&args, output),
         Command::Journal(args) => journal::run(&args, output),
+        Command::Sim(args) => sim::run(&args, output),
         Command::Status(args) => status::run(&args, output),
         Command::Promote(args) => promote::run(&args, output),
         Command::Retire(args) => retire::run(&args, output),

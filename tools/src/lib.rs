@@ -2,8 +2,10 @@
 
 pub mod cli;
 mod control;
+mod coordinator;
 pub mod day;
 mod drill;
+pub mod etcd;
 mod input;
 mod output;
 mod pcapng;

@@ -12,6 +12,7 @@
 //! | [`dump`] | BinaryFILE records | Nasdaq's published day files |
 //! | [`net`] | Ethernet, IPv4 and UDP headers in captures | RFC 768, 791, 1071, 1112; tcpdump's link types |
 //! | [`ack`] | acknowledgements from sequencer to publisher | ours: its table is the specification |
+//! | [`repl`] | replication stream from primary to standbys | ours: its tables are the specification |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -27,6 +28,7 @@ pub mod glimpse;
 pub mod itch;
 pub mod mold;
 pub mod net;
+pub mod repl;
 mod seq;
 pub mod soup;
 

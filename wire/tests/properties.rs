@@ -8,6 +8,7 @@ use seqcast_wire::glimpse::{self, EndOfSnapshot};
 use seqcast_wire::itch::{self, Message};
 use seqcast_wire::mold::{self, Downstream, Kind, Packer, Request};
 use seqcast_wire::net::{FRAME_HEADER_BYTES, Frame, LinkType, UdpDatagram};
+use seqcast_wire::repl::{self, Datagram, Head, Origin, Position, Reach};
 use seqcast_wire::soup::{self, LoginAccepted, LoginRequest, Packet, RejectReason};
 use seqcast_wire::{Alpha, Price4, SeqNo, Session, Timestamp, dump};
 use std::net::SocketAddrV4;
@@ -57,6 +58,25 @@ fn packet() -> impl Strategy<Value = Packet<'static>> {
         Packet::Unknown { kind: b'?', payload },
     ];
     prop_oneof![request, accepted, select(reasons).prop_map(Packet::LoginRejected), select(simple)]
+}
+
+fn origin() -> impl Strategy<Value = Origin> {
+    (session(), 1..=u64::MAX, any::<u16>(), any::<u64>())
+        .prop_map(|(session, epoch, node, incarnation)| Origin { session, epoch, node, incarnation })
+}
+
+/// Four reaches in order, each a part of the last.
+fn reaches() -> impl Strategy<Value = [Reach; 4]> {
+    ([seq(), seq(), seq(), seq()], any::<[bool; 4]>()).prop_map(|(mut numbers, ended)| {
+        numbers.sort_unstable();
+        let last = numbers[3];
+        let mut reaches = numbers.map(Reach::to);
+        for (reach, ended) in reaches.iter_mut().zip(ended) {
+            reach.ended = ended && reach.next == last;
+        }
+        reaches.sort_unstable();
+        reaches
+    })
 }
 
 /// A valid datagram, packet, record or frame of each format, for mutation.
@@ -269,6 +289,35 @@ proptest! {
         frame.resize(frame.len() + padding, 0);
         prop_assert_eq!(Frame::parse(LinkType::Ethernet, &frame), Ok(Frame::Udp(datagram)));
         checks::net(&[&[0], &frame[..]].concat());
+    }
+
+    #[test]
+    fn replication_datagrams_are_read_as_written(
+        origin in origin(), parts in reaches(), epoch in any::<u64>(), crc in any::<u32>(), words in 0..20usize,
+        wants in any::<bool>(), hole in 1..9u64,
+    ) {
+        let [a, b, c, d] = parts;
+        let previous = Position { at: a, epoch, crc };
+        let frames = vec![0xA5; if a < d { words * 8 } else { 0 }];
+        let head = Head { end: d, committed: c, published: b.next };
+        let append = Datagram::Append(repl::Append { origin, previous, head, frames: &frames });
+        let wanted = Some(Reach::to(c.next.saturating_add(hole))).filter(|wanted| wants && *wanted > c);
+        let tail = Position { at: d, epoch, crc };
+        let ack = Datagram::Ack(repl::Ack { origin, tail, verified: b, received: c, wanted, committed: a });
+        let refuse = Datagram::Refuse(repl::Refuse { origin });
+        for datagram in [append, ack, refuse] {
+            let mut buffer = vec![0; 300];
+            let len = checks::emit_repl(&datagram, &mut buffer, checks::crc32c);
+            buffer.truncate(len);
+            prop_assert_eq!(Datagram::parse(&buffer, checks::crc32c), Ok(datagram));
+            prop_assert_eq!(*datagram.origin(), origin);
+            for at in 0..len {
+                buffer[at] ^= 1 << (at % 8);
+                prop_assert!(Datagram::parse(&buffer, checks::crc32c).is_err(), "byte {}", at);
+                buffer[at] ^= 1 << (at % 8);
+            }
+            checks::repl(&buffer);
+        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Each source is received like any feed: arbitrated over its lines, its gaps filled from the publisher's rewind server.
 //! What comes out in order is numbered and sealed into the ring. A full ring or a closed gate refuses the message; the
-//! source's feed keeps it and offers it again. The commit gate lives here, beside the numbers that it guards.
+//! source's feed keeps it and offers it again. Only the primary numbers: on any other node what arrives is dropped, and a
+//! node that becomes primary asks the publishers for everything that its order lacks.
 
 use std::net::SocketAddrV4;
 
@@ -10,12 +11,12 @@ use seqcast_wire::{SeqNo, Session, ack};
 
 use super::acknowledge::Acknowledger;
 use super::intake::{FeedPlan, FeedsSink, Intake, has_room};
+use super::leadership::{Admission, Directive, Directives, Lead};
 use super::meter::Meter;
 use super::trace::{Stage, Trace};
-use crate::feed::{FeedState, Item};
+use crate::feed::{FeedState, Item, SessionRule};
 use crate::frame;
 use crate::io::Driver;
-use crate::replica::CommitGate;
 use crate::ring::broadcast::Writer;
 use crate::runtime::{Agent, AgentError, WallClock};
 use crate::sequencer::{Admit, Sequencer, SourceEnd, SourceId};
@@ -26,11 +27,11 @@ use crate::time::Nanos;
 /// The watermarks that the primary's agents share.
 #[derive(Clone, Default)]
 pub struct Watermarks {
-    /// In the journal, in memory; moved by the journal's agent.
+    /// In the journal, in memory; moved by the replica agent.
     pub appended: Watermark,
     /// On disk; moved by the journal's cold agent.
     pub durable: Watermark,
-    /// Final; moved by the ingress, whose gate knows.
+    /// Final; moved by the replica agent, whose gate knows.
     pub committed: Watermark,
     /// Sent to subscribers; moved by the egress.
     pub published: Watermark,
@@ -49,10 +50,10 @@ pub struct SourcePlan {
 pub struct IngressPlan {
     /// The sources, in the order of the configuration.
     pub sources: Vec<SourcePlan>,
-    /// The order to go on with.
-    pub sequencer: Sequencer,
-    /// Decides what of it is committed.
-    pub gate: CommitGate,
+    /// When to number, and from where.
+    pub directives: Directives,
+    /// Whether events are admitted.
+    pub admission: Admission,
     /// Where ordered messages go.
     pub ring: Writer,
     /// Shared with the other agents.
@@ -74,6 +75,9 @@ pub struct IngressTrace {
 /// The agent.
 pub struct Ingress<D> {
     intake: Intake<D>,
+    directives: Directives,
+    /// Another node leads: what arrives here is its business.
+    rests: bool,
     order: Order,
     watermarks: Watermarks,
     acknowledgers: Vec<Option<Acknowledger>>,
@@ -86,8 +90,9 @@ pub struct Ingress<D> {
 
 /// Where the sources become one.
 struct Order {
-    sequencer: Sequencer,
-    gate: CommitGate,
+    /// While this node leads.
+    sequencer: Option<Sequencer>,
+    admission: Admission,
     ring: Writer,
     wall: WallClock,
     wall_ns: u64,
@@ -113,17 +118,20 @@ impl<D: Driver> Ingress<D> {
     /// # Errors
     /// What the driver refused, or a setting that cannot work.
     pub fn open(driver: D, plan: IngressPlan, meters: Vec<Meter>) -> Result<Ingress<D>, AgentError> {
-        let IngressPlan { sources: plans, sequencer, gate, ring, watermarks, over, wall } = plan;
+        let IngressPlan { sources: plans, directives, admission, ring, watermarks, over, wall } = plan;
         assert_eq!(meters.len(), plans.len() + 1, "one meter for the sequencer, one a source");
         let feeds: Vec<_> = plans.iter().map(|plan| plan.feed.clone()).collect();
         let acknowledgers = plans.iter().map(|plan| plan.acknowledge_to.map(Acknowledger::new)).collect();
         let sources = vec![Source::default(); plans.len()];
         let wall_ns = wall.now_ns();
-        let order = Order { sequencer, gate, ring, wall, wall_ns, sources, refusals: 0, trace: None };
+        let order =
+            Order { sequencer: None, admission, ring, wall, wall_ns, sources, refusals: 0, trace: None };
         let intake = Intake::open(driver, &feeds)?;
         let recoveries = plans.iter().map(|_| Latency::new()).collect();
         Ok(Ingress {
             intake,
+            directives,
+            rests: false,
             order,
             watermarks,
             acknowledgers,
@@ -146,19 +154,45 @@ impl<D: Driver> Ingress<D> {
         self
     }
 
-    /// Tells the gate how far the journal is, and everybody what that commits.
-    fn commit(&mut self) {
-        let gate = &mut self.order.gate;
-        gate.on_appended(self.watermarks.appended.load());
-        gate.on_durable(self.watermarks.durable.load());
-        gate.on_published(self.watermarks.published.load());
-        self.watermarks.committed.advance(gate.committed());
+    /// Takes up or lays down the numbering.
+    fn direct(&mut self, directive: Directive) -> Result<(), AgentError> {
+        let Directive::Lead(lead) = directive else {
+            self.order.sequencer = None;
+            self.rests = true;
+            return Ok(());
+        };
+        let Lead { epoch, chain, published } = *lead;
+        let mut sequencer = Sequencer::new(chain, epoch, published).map_err(AgentError::failed)?;
+        for feed in 0..self.order.sources.len() {
+            let state = sequencer.chain().sources()[feed];
+            let rule = self.intake.session_rule(feed);
+            let known = match rule {
+                SessionRule::Pinned(session) if session != state.session => {
+                    // The operator names another session: whatever came of the one before is all that will.
+                    sequencer.on_source_end(SourceId(feed as u16), state.session, state.next);
+                    None
+                }
+                _ => (state.session != Session::BLANK).then_some(state),
+            };
+            match known {
+                Some(state) => self.intake.restart(feed, SessionRule::Pinned(state.session), state.next)?,
+                None => self.intake.restart(feed, rule, SeqNo::FIRST)?,
+            }
+            self.order.sources[feed] = Source::default();
+            if let Some(acknowledger) = &mut self.acknowledgers[feed] {
+                *acknowledger = Acknowledger::new(acknowledger.to);
+            }
+        }
+        self.order.sequencer = Some(sequencer);
+        self.rests = false;
+        Ok(())
     }
 
     fn acknowledge(&mut self, now: Nanos) {
-        let committed = self.order.gate.committed();
-        let chain = self.order.sequencer.chain();
-        let (next, epoch) = (chain.next(), self.order.gate.epoch());
+        let Some(sequencer) = &self.order.sequencer else { return };
+        let committed = self.watermarks.committed.load();
+        let chain = sequencer.chain();
+        let (next, epoch) = (chain.next(), sequencer.epoch());
         for (feed, acknowledger) in self.acknowledgers.iter_mut().enumerate() {
             let (Some(acknowledger), Some(session)) = (acknowledger, self.order.sources[feed].session) else {
                 continue;
@@ -177,28 +211,40 @@ impl<D: Driver> Ingress<D> {
     }
 
     fn end_when_sources_did(&mut self) {
-        let order = &mut self.order;
-        if !self.end_with_sources || order.sequencer.chain().ended() || !order.sources.iter().all(|s| s.ended)
-        {
+        let Order { sequencer: Some(sequencer), ring, admission, sources, wall_ns, .. } = &mut self.order
+        else {
+            return;
+        };
+        let is_due = self.end_with_sources && sources.iter().all(|source| source.ended);
+        if !is_due || sequencer.chain().ended() || !admission.is_open(sequencer.epoch()) {
             return;
         }
-        if order.gate.admitting().is_ok()
-            && let Ok(mut claim) = order.ring.try_claim(frame::HEADER_BYTES)
-            && order.sequencer.end_session(order.wall_ns, &mut claim).is_ok()
+        if let Ok(mut claim) = ring.try_claim(frame::HEADER_BYTES)
+            && sequencer.end_session(*wall_ns, &mut claim).is_ok()
         {
             claim.commit();
         }
     }
 
+    fn finish(&mut self, now: Nanos, work: usize) -> Result<usize, AgentError> {
+        self.intake.flush(now)?;
+        if self.meters[0].is_due(now) {
+            self.report();
+        }
+        if self.over.is_raised() { Err(AgentError::Finished) } else { Ok(work) }
+    }
+
     fn report(&mut self) {
-        let watermarks = self.order.gate.watermarks();
+        let watermarks = &self.watermarks;
         let meter = &mut self.meters[0];
-        meter.set("numbered", watermarks.numbered.value());
-        meter.set("appended", watermarks.appended.value());
-        meter.set("durable", watermarks.durable.value());
-        meter.set("committed", watermarks.committed.value());
-        meter.set("published", watermarks.published.value());
-        meter.set("epoch", self.order.gate.epoch());
+        if let Some(sequencer) = &self.order.sequencer {
+            meter.set("numbered", sequencer.chain().next().value());
+        }
+        meter.set("appended", watermarks.appended.load().value());
+        meter.set("durable", watermarks.durable.load().value());
+        meter.set("committed", watermarks.committed.load().value());
+        meter.set("published", watermarks.published.load().value());
+        meter.set("epoch", self.order.sequencer.as_ref().map_or(0, Sequencer::epoch));
         meter.set("backpressure_total", self.order.refusals);
         meter.set("stranger_datagrams_total", self.intake.strangers());
         meter.set("held_back_cycles_total", self.intake.held_back());
@@ -215,24 +261,25 @@ impl<D: Driver> Ingress<D> {
 
 impl Order {
     fn on_message(&mut self, feed: usize, source_seq: SeqNo, message: &[u8]) -> bool {
-        let source = &mut self.sources[feed];
+        let Order { sequencer: Some(sequencer), ring, admission, sources, refusals, trace, .. } = self else {
+            return true;
+        };
+        let source = &mut sources[feed];
         let Some(session) = source.session else { return false };
-        if self.gate.admitting().is_err() {
-            self.refusals += 1;
+        if !admission.is_open(sequencer.epoch()) {
+            *refusals += 1;
             return false;
         }
-        let id = SourceId(feed as u16);
-        match self.sequencer.admit(self.wall_ns, id, session, source_seq, message.len()) {
+        match sequencer.admit(self.wall_ns, SourceId(feed as u16), session, source_seq, message.len()) {
             Admit::Frame(header) => {
-                let Ok(mut claim) = self.ring.try_claim(frame::framed_bytes(message.len())) else {
-                    self.refusals += 1;
+                let Ok(mut claim) = ring.try_claim(frame::framed_bytes(message.len())) else {
+                    *refusals += 1;
                     return false;
                 };
-                let seq = self.sequencer.chain().next();
-                self.sequencer.seal(header, message, &mut claim);
+                let seq = sequencer.chain().next();
+                sequencer.seal(header, message, &mut claim);
                 claim.commit();
-                self.gate.on_numbered(self.sequencer.chain().next());
-                if let Some(trace) = &self.trace {
+                if let Some(trace) = trace {
                     trace.feed.carry_over(&trace.sources[feed], source_seq, seq);
                     trace.feed.mark(Stage::Admitted, seq);
                 }
@@ -262,9 +309,10 @@ impl FeedsSink for Order {
 
     fn on_item(&mut self, feed: usize, item: Item<'_>) -> bool {
         let id = SourceId(feed as u16);
+        let Some(sequencer) = &mut self.sequencer else { return true };
         match item {
             Item::Message { seq, bytes } => return self.on_message(feed, seq, bytes),
-            Item::Session(session) => match self.sequencer.open_source(id, session) {
+            Item::Session(session) => match sequencer.open_source(id, session) {
                 Ok(_) => {
                     let source = &mut self.sources[feed];
                     source.session = Some(session);
@@ -274,7 +322,7 @@ impl FeedsSink for Order {
             },
             Item::End { next } => {
                 if let Some(session) = self.sources[feed].session {
-                    let end = self.sequencer.on_source_end(id, session, next);
+                    let end = sequencer.on_source_end(id, session, next);
                     self.sources[feed].ended = end == SourceEnd::Ended;
                 }
             }
@@ -292,7 +340,16 @@ impl<D: Driver + Send> Agent for Ingress<D> {
     }
 
     fn do_work(&mut self, now: Nanos) -> Result<usize, AgentError> {
-        self.commit();
+        while let Some(directive) = self.directives.take() {
+            self.direct(directive)?;
+        }
+        if self.order.sequencer.is_none() {
+            // Until somebody leads it stays in the driver: that may yet be this node.
+            if self.rests {
+                self.intake.drain(now)?;
+            }
+            return self.finish(now, 0);
+        }
         self.order.wall_ns = self.order.wall.now_ns();
         let work = self.intake.do_work(now, &mut self.order)?;
         for (feed, recovery) in self.recoveries.iter_mut().enumerate() {
@@ -302,11 +359,7 @@ impl<D: Driver + Send> Agent for Ingress<D> {
         }
         self.end_when_sources_did();
         self.acknowledge(now);
-        self.intake.flush(now)?;
-        if self.meters[0].is_due(now) {
-            self.report();
-        }
-        if self.over.is_raised() { Err(AgentError::Finished) } else { Ok(work) }
+        self.finish(now, work)
     }
 
     fn on_close(&mut self, _now: Nanos) {

@@ -5,9 +5,9 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use seqcast_wire::mold;
+use seqcast_wire::{SeqNo, mold};
 
-use crate::feed::{FeedConfig, Item, LineId, Receiver, Sink};
+use crate::feed::{FeedConfig, Item, LineId, Receiver, SessionRule, Sink, Start};
 use crate::io::{Bind, Destination, Driver, EndpointId, EndpointSpec};
 use crate::ring::broadcast::Writer;
 use crate::runtime::AgentError;
@@ -53,6 +53,7 @@ enum Route {
 #[derive(Debug)]
 struct Feed {
     receiver: Receiver,
+    config: FeedConfig,
     rewind_servers: Vec<SocketAddrV4>,
     requests: EndpointId,
 }
@@ -113,9 +114,35 @@ impl<D: Driver> Intake<D> {
             let requests = driver.open(&spec(bind, plan.receive_buffer_bytes))?;
             routes.push(Route::Replies { feed });
             let receiver = Receiver::new(&plan.feed).map_err(AgentError::failed)?;
-            feeds.push(Feed { receiver, rewind_servers: plan.rewind_servers.clone(), requests });
+            let (config, rewind_servers) = (plan.feed.clone(), plan.rewind_servers.clone());
+            feeds.push(Feed { receiver, config, rewind_servers, requests });
         }
         Ok(Intake { driver, routes, feeds, strangers: 0, busy: 0, held_back: 0 })
+    }
+
+    /// Begins feed number `feed` anew: in `session`, or as configured, at number `start`. Allocates.
+    ///
+    /// # Errors
+    /// A setting that cannot work.
+    pub fn restart(&mut self, feed: usize, session: SessionRule, start: SeqNo) -> Result<(), AgentError> {
+        let feed = &mut self.feeds[feed];
+        let config = FeedConfig { session, start: Start::At(start), ..feed.config.clone() };
+        feed.receiver = Receiver::new(&config).map_err(AgentError::failed)?;
+        Ok(())
+    }
+
+    /// Which session feed number `feed` is configured to receive.
+    pub fn session_rule(&self, feed: usize) -> SessionRule {
+        self.feeds[feed].config.session
+    }
+
+    /// Takes what has arrived and drops it.
+    ///
+    /// # Errors
+    /// When the driver cannot go on.
+    pub fn drain(&mut self, now: Nanos) -> Result<(), AgentError> {
+        self.driver.poll_rx(now, RECEIVE_LIMIT, |_| {})?;
+        Ok(())
     }
 
     /// One duty cycle: receive, time, request. Gives the number of datagrams handled.

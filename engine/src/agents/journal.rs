@@ -1,21 +1,16 @@
-//! The journal's agents: the hot one that appends what the sequencer ordered, and the cold one that prepares segments,
-//! removes old ones and makes the record durable.
+//! The cold side of the journal, beside the replica agent that appends: it prepares segments, removes old ones, makes the
+//! record durable, and keeps promises.
 
 use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 use tracing::{error, info, warn};
 
-use super::meter::Meter;
-use crate::frame::{Frame, Kind};
-use crate::journal::{AppendError, Journal, JournalReader, Mark, Preparer, Syncer, close};
-use crate::ring::broadcast::Reader;
+use crate::journal::{Journal, Mark, Preparer, Syncer, close};
 use crate::runtime::{Agent, AgentError};
-use crate::sync::{Flag, Watermark};
+use crate::sync::Watermark;
 use crate::time::Nanos;
 
-/// Frames appended in one duty cycle at most; readers see them together.
-const LIMIT: usize = 1024;
 /// How often a refused segment is tried again.
 const RETRY: Nanos = Nanos::from_millis(100);
 
@@ -27,88 +22,34 @@ pub fn retired() -> Retired {
     Arc::new(ArrayQueue::new(1))
 }
 
-/// Appends the frames of the sequencer's ring.
-pub struct JournalAgent {
-    ring: Reader,
-    /// There until the agent is closed.
-    journal: Option<Journal>,
-    retired: Retired,
-    appended: Watermark,
-    ended: Flag,
-    over: Flag,
-    meter: Meter,
+/// Promises of epochs that the replica agent wants durable, and those that are. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Promises {
+    wanted: Arc<ArrayQueue<u64>>,
+    made: Arc<ArrayQueue<u64>>,
 }
 
-impl JournalAgent {
-    /// Appends what comes from `ring`, moves `appended`, raises `ended` once the end of the session is appended, and
-    /// finishes when `over` is raised.
-    pub fn new(
-        ring: Reader,
-        journal: Journal,
-        retired: Retired,
-        appended: Watermark,
-        (ended, over): (Flag, Flag),
-        meter: Meter,
-    ) -> JournalAgent {
-        if journal.chain().ended() {
-            ended.raise();
-        }
-        JournalAgent { ring, journal: Some(journal), retired, appended, ended, over, meter }
+impl Promises {
+    /// None wanted.
+    pub fn new() -> Promises {
+        Promises { wanted: Arc::new(ArrayQueue::new(8)), made: Arc::new(ArrayQueue::new(8)) }
     }
 
-    fn append(&mut self) -> Result<usize, AgentError> {
-        let Some(journal) = &mut self.journal else { return Ok(0) };
-        let mut work = 0;
-        let mut ended = false;
-        while work < LIMIT {
-            let Some(bytes) = self.ring.peek() else { break };
-            match journal.append(bytes) {
-                Ok(_) => ended |= Frame::view(bytes).is_ok_and(|frame| frame.kind() == Kind::End),
-                // The ring fills, the sequencer refuses, the publishers wait: nothing is lost.
-                Err(AppendError::NotReady) => break,
-                Err(error) => return Err(AgentError::failed(error)),
-            }
-            self.ring.advance();
-            work += 1;
-        }
-        if work > 0 {
-            self.appended.advance(journal.publish());
-            self.ring.release();
-        }
-        if ended {
-            self.ended.raise();
-        }
-        Ok(work)
+    /// Wants a promise made durable; `false` when too many wait.
+    pub fn try_want(&self, epoch: u64) -> bool {
+        self.wanted.push(epoch).is_ok()
     }
 
-    fn report(&mut self) {
-        let Some(journal) = &self.journal else { return };
-        self.meter.set("next", journal.chain().next().value());
-        self.meter.set("stalls_total", journal.stalls());
-        self.meter.set("ring_lag_bytes", self.ring.lag_bytes());
+    /// The next promise that is durable, in the order in which they were wanted.
+    #[inline]
+    pub fn poll_made(&self) -> Option<u64> {
+        if self.made.is_empty() { None } else { self.made.pop() }
     }
 }
 
-impl Agent for JournalAgent {
-    fn name(&self) -> &str {
-        "journal"
-    }
-
-    fn do_work(&mut self, now: Nanos) -> Result<usize, AgentError> {
-        let work = self.append()?;
-        if self.meter.is_due(now) {
-            self.report();
-        }
-        if self.over.is_raised() { Err(AgentError::Finished) } else { Ok(work) }
-    }
-
-    fn on_close(&mut self, _now: Nanos) {
-        // What is still in the ring was never acknowledged; append it all the same, it costs nothing.
-        while matches!(self.append(), Ok(work) if work > 0) {}
-        self.report();
-        if let Some(journal) = self.journal.take() {
-            let _ = self.retired.push(journal);
-        }
+impl Default for Promises {
+    fn default() -> Promises {
+        Promises::new()
     }
 }
 
@@ -117,8 +58,8 @@ pub struct JournalUpkeep {
     preparer: Preparer,
     syncer: Syncer,
     mark: Mark,
-    reader: JournalReader,
     retired: Retired,
+    promises: Promises,
     /// Lowest number that somebody still needs.
     keep_from: Watermark,
     durable: Watermark,
@@ -131,19 +72,19 @@ pub struct JournalUpkeep {
 impl JournalUpkeep {
     /// Prepares and retains, keeping what is not below `keep_from`.
     pub fn new(
-        parts: (Preparer, Syncer, Mark, JournalReader),
+        (preparer, syncer, mark): (Preparer, Syncer, Mark),
         retired: Retired,
+        promises: Promises,
         keep_from: Watermark,
         durable: Watermark,
     ) -> JournalUpkeep {
-        let (preparer, syncer, mark, reader) = parts;
         let retry_at = Nanos::ZERO;
         JournalUpkeep {
             preparer,
             syncer,
             mark,
-            reader,
             retired,
+            promises,
             keep_from,
             durable,
             syncs: false,
@@ -157,6 +98,16 @@ impl JournalUpkeep {
         self.syncs = true;
         self
     }
+
+    /// Makes durable what is not: everything, where commits wait for it, and in any case that the journal was cut.
+    fn sync(&mut self) -> Result<usize, AgentError> {
+        if !(self.syncs && self.syncer.is_behind() || self.syncer.is_unsettled()) {
+            return Ok(0);
+        }
+        // A sync that failed proves nothing by succeeding later: the node stops and is checked at its restart.
+        self.durable.advance(self.syncer.poll().map_err(AgentError::failed)?);
+        Ok(1)
+    }
 }
 
 impl Agent for JournalUpkeep {
@@ -166,6 +117,12 @@ impl Agent for JournalUpkeep {
 
     fn do_work(&mut self, now: Nanos) -> Result<usize, AgentError> {
         let mut work = 0;
+        while let Some(epoch) = self.promises.wanted.pop() {
+            // What is not on disk is no promise: the node stops before anything is built on it.
+            self.mark.promise(epoch).map_err(AgentError::failed)?;
+            let _ = self.promises.made.push(epoch);
+            work += 1;
+        }
         if now >= self.retry_at {
             match self.preparer.poll(self.keep_from.load()) {
                 Ok(busy) => {
@@ -182,13 +139,9 @@ impl Agent for JournalUpkeep {
                 }
             }
         }
-        if self.syncs && self.durable.load() < self.reader.next() {
-            // A sync that failed proves nothing by succeeding later: the node stops and is checked at its restart.
-            self.durable.advance(self.syncer.poll().map_err(AgentError::failed)?);
-            work += 1;
-        }
-        Ok(work)
+        Ok(work + self.sync()?)
     }
+
     fn on_close(&mut self, _now: Nanos) {
         // Without the journal the other agent did not end in order: the next start then looks for itself.
         if let Some(journal) = self.retired.pop()

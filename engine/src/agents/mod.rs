@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | [`publisher`] | a script of messages | its feed on lines; answers to requests for gaps |
 //! | [`ingress`] | the feeds of all sources | one total order, into the sequencer's ring |
-//! | [`journal`] | the sequencer's ring | the journal |
+//! | [`replica`] | the sequencer's ring as primary, the stream as standby | the journal, the stream, what is committed |
+//! | [`journal`] | the journal's needs | prepared segments, durability, promises |
 //! | [`egress`] | the committed part of the journal | the feed in total order, on lines |
 //! | [`rewind`] | requests | messages from the journal |
 //! | [`links`] | the other nodes' control connections, operators | their ends; answers |
@@ -22,9 +23,11 @@ pub mod ingress;
 pub mod intake;
 pub mod join;
 pub mod journal;
+pub mod leadership;
 pub mod links;
 pub mod meter;
 pub mod publisher;
+pub mod replica;
 pub mod rewind;
 pub mod snapshot;
 pub mod status;

@@ -14,24 +14,20 @@
 //! mapping kills the process.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::mem::append::Memory;
 use crate::mem::cells::{CELLS, CELLS_BYTES, Cells};
-use crate::mem::file;
+use crate::mem::file::{self, Claim};
 use crate::mem::store::{ReadStore, SegmentInfo, Store, StoreError};
 
 const MODE: u32 = 0o640;
-/// A process that was killed just now, or the child of a fork before it runs its program, holds the lock for a moment.
-const LOCK_ATTEMPTS: u32 = 10;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
 static ZEROES: [u8; 1 << 16] = [0; 1 << 16];
 
 /// A directory opened for writing, by this process alone.
@@ -242,32 +238,9 @@ impl Store for FileStore {
 /// Locks the directory and writes down who did.
 fn take_lock(dir: &Path) -> Result<File, StoreError> {
     let path = dir.join("lock");
-    let refused = |e| StoreError::of(show(&path), "lock the journal", e);
-    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(MODE).open(&path);
-    let mut lock = open.map_err(refused)?;
-    let mut attempts = LOCK_ATTEMPTS;
-    while !file::try_lock(&lock).map_err(refused)? {
-        attempts -= 1;
-        if attempts > 0 {
-            thread::sleep(LOCK_PAUSE);
-            continue;
-        }
-        return Err(StoreError::Locked { place: show(dir), holder: read_holder(&lock) });
-    }
-    let program = std::env::args_os().next().map(PathBuf::from);
-    let program = program.as_deref().and_then(Path::file_name).unwrap_or_default().display().to_string();
-    let holder = format!("process {} ({program})\n", std::process::id());
-    // Who holds it is a courtesy: a disk that is too full to say so does not keep the journal from being opened.
-    let _ = lock.set_len(0).and_then(|()| lock.write_all(holder.as_bytes()));
-    Ok(lock)
-}
-
-fn read_holder(lock: &File) -> String {
-    let mut holder = String::new();
-    let _ = lock.take(256).read_to_string(&mut holder);
-    match holder.trim() {
-        "" => "another process".into(),
-        holder => holder.into(),
+    match file::claim(&path).map_err(|e| StoreError::of(show(&path), "lock the journal", e))? {
+        Claim::Taken(lock) => Ok(lock),
+        Claim::Held { by } => Err(StoreError::Locked { place: show(dir), holder: by }),
     }
 }
 
@@ -348,7 +321,7 @@ impl ReadStore for FileReadStore {
 
     fn writer(&self) -> Option<String> {
         let lock = File::open(self.dir.join("lock")).ok()?;
-        file::is_locked(&lock).unwrap_or(false).then(|| read_holder(&lock))
+        file::is_locked(&lock).unwrap_or(false).then(|| file::holder(&lock))
     }
 
     fn place(&self, index: u64) -> String {

@@ -4,9 +4,10 @@ use std::sync::atomic::Ordering;
 use crossbeam::queue::ArrayQueue;
 use seqcast_wire::{SeqNo, Session};
 
+use super::error::ReadError;
 use super::mark;
 use super::segment::SegmentHeader;
-use super::shared::{Segment, Shared};
+use super::shared::{Segment, Shared, Synced};
 use crate::frame::{Chain, ChainError, Frame, FrameError, Kind};
 use crate::mem::append::Appender;
 use crate::mem::cells::Cells;
@@ -26,6 +27,33 @@ pub enum AppendError {
     Chain(#[from] ChainError),
 }
 
+/// Why a journal was not cut. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CutError {
+    /// The segment that a cut begins is not prepared yet: back-pressure, try again.
+    #[error("the next segment is not ready")]
+    NotReady,
+    /// The number is beyond the end.
+    #[error("frame {to} is not there, {next} comes next")]
+    Beyond {
+        /// The number asked for.
+        to: SeqNo,
+        /// The number that comes next.
+        next: SeqNo,
+    },
+    /// The number is before the oldest.
+    #[error("frame {to} was removed by retention, the oldest is {oldest}")]
+    Removed {
+        /// The number asked for.
+        to: SeqNo,
+        /// The oldest number there is.
+        oldest: SeqNo,
+    },
+    /// What leads to the cut went bad in memory.
+    #[error(transparent)]
+    Damaged(#[from] ReadError),
+}
+
 /// A segment ready to be begun.
 pub(super) struct Prepared {
     pub(super) segment: Arc<Segment>,
@@ -42,6 +70,7 @@ pub struct Journal {
     pub(super) segment: Arc<Segment>,
     pub(super) appender: Appender,
     pub(super) chain: Chain,
+    pub(super) synced: Arc<Synced>,
     pub(super) mark: Cells,
     pub(super) session: Session,
     pub(super) incarnation: u64,
@@ -84,6 +113,9 @@ impl Journal {
         // Noted only once the bytes are in the page cache: after a kill, the segments hold at least what is noted.
         mark::note_appended(&self.mark, next);
         self.shared.next.store(next.value(), Ordering::Release);
+        if self.chain.ended() {
+            self.shared.ended.store(true, Ordering::Release);
+        }
         next
     }
 
@@ -92,15 +124,78 @@ impl Journal {
         &self.chain
     }
 
-    /// The watermark below which everything survives a loss of power.
+    /// The watermark below which everything survives a loss of power, of the record as it is now: whatever a syncer that
+    /// is at work says of a tail that was cut, it is not counted.
     #[inline]
     pub fn synced(&self) -> SeqNo {
-        self.shared.synced()
+        self.synced.next()
     }
 
-    /// Times that [`AppendError::NotReady`] was answered.
+    /// Whether the end of the session, which takes no number, survives a loss of power.
+    #[inline]
+    pub fn is_end_synced(&self) -> bool {
+        self.synced.ended()
+    }
+
+    /// Whether the last cut survives a loss of power: it does once the [`Syncer`](super::Syncer) was polled.
+    #[inline]
+    pub fn is_settled(&self) -> bool {
+        mark::is_settled(&self.mark, self.synced.branch)
+    }
+
+    /// Times that [`AppendError::NotReady`] or [`CutError::NotReady`] was answered.
     pub fn stalls(&self) -> u64 {
         self.stalls
+    }
+
+    /// Drops everything from number `to` on, an end of the session included, so that `to` comes next. Only what is not
+    /// committed may be dropped: readers below the commit watermark notice nothing, and others learn that what they
+    /// stand at was [taken back](ReadError::TakenBack).
+    ///
+    /// Nothing is overwritten: the next prepared segment begins at `to`, and what earlier ones hold from there on is
+    /// superseded. So a process that is killed meanwhile leaves the journal as it was or as it is to be. A loss of power
+    /// that takes the new segment with it is noticed at the next opening, which cuts again.
+    ///
+    /// Takes as long as following the frames of one segment; no system call. Watermarks kept elsewhere
+    /// (`appended`, `durable`) have to come down with [`Journal::chain`] and [`Journal::synced`].
+    ///
+    /// # Errors
+    /// See [`CutError`].
+    #[cold]
+    pub fn cut_back(&mut self, to: SeqNo) -> Result<(), CutError> {
+        let (oldest, next) = (self.shared.oldest(), self.chain.next());
+        if to > next {
+            return Err(CutError::Beyond { to, next });
+        }
+        if to < oldest {
+            return Err(CutError::Removed { to, oldest });
+        }
+        if to == next && !self.chain.ended() {
+            return Ok(());
+        }
+        if self.prepared.is_empty() {
+            self.stalls += 1;
+            return Err(CutError::NotReady);
+        }
+        self.publish();
+        let chain = self.shared.chain_at(to)?.ok_or(CutError::Removed { to, oldest })?;
+        let prepared = self.prepared.pop().ok_or(CutError::NotReady)?;
+        // In this order. The mark expects no more than what is left, so that a killed process leaves a journal that
+        // opens; it knows of the cut before the segment does, so that a loss of the segment is noticed.
+        let index = prepared.segment.index;
+        mark::note_cut(&self.mark, index, to, self.is_settled());
+        let last = std::mem::replace(&mut self.segment, prepared.segment).index;
+        self.appender = prepared.appender;
+        self.chain = chain;
+        self.begin(Some(next));
+        self.shared.supersede(last, to);
+        self.shared.active.store(index, Ordering::Release);
+        self.shared.next.store(to.value(), Ordering::Release);
+        self.shared.ended.store(false, Ordering::Release);
+        // Last, so that a syncer that finds the new branch finds all of it.
+        self.synced = Synced::new(index, self.synced.next().min(to));
+        self.shared.synced.store(Arc::clone(&self.synced));
+        Ok(())
     }
 
     #[cold]
@@ -109,32 +204,32 @@ impl Journal {
             self.stalls += 1;
             return Err(AppendError::NotReady);
         };
-        // Readers leave a segment for good once they see the next one active, so this one is published whole first.
+        // Readers leave a segment for good once they see its end, so it is published whole first.
         self.publish();
-        self.segment = prepared.segment;
+        let full = std::mem::replace(&mut self.segment, prepared.segment);
         self.appender = prepared.appender;
-        begin(&self.segment, &mut self.appender, self.session, self.incarnation, &self.chain);
+        self.begin(None);
+        full.end_at(self.chain.next());
         self.shared.active.store(self.segment.index, Ordering::Release);
         Ok(())
     }
+
+    fn begin(&mut self, cut_from: Option<SeqNo>) {
+        let header = SegmentHeader {
+            session: self.session,
+            index: self.segment.index,
+            segment_bytes: self.segment.view.capacity() as u64,
+            incarnation: self.incarnation,
+            chain: self.chain.clone(),
+            cut_from,
+        };
+        begin(&self.segment, &mut self.appender, &header);
+    }
 }
 
-/// Writes the header of a blank segment, which `chain` goes on in.
-pub(super) fn begin(
-    segment: &Segment,
-    appender: &mut Appender,
-    session: Session,
-    incarnation: u64,
-    chain: &Chain,
-) {
-    let header = SegmentHeader {
-        session,
-        index: segment.index,
-        segment_bytes: segment.view.capacity() as u64,
-        incarnation,
-        chain: chain.clone(),
-    };
+/// Writes the header of a blank segment.
+pub(super) fn begin(segment: &Segment, appender: &mut Appender, header: &SegmentHeader) {
     appender.append(&header.encode()).expect("a blank segment has room for its header");
-    segment.begin(chain.next());
+    segment.begin(header.chain.next());
     appender.publish();
 }

@@ -87,6 +87,16 @@ pub enum JournalError {
         /// The number the segment begins with.
         found: SeqNo,
     },
+    /// A segment begins at a number that is there, but behind another frame than the one before it.
+    #[error(
+        "{place}: begins with frame {seq}, but behind another history than the segments before it; {REMEDY}"
+    )]
+    Misfit {
+        /// The segment that does not fit.
+        place: String,
+        /// The number it begins with.
+        seq: SeqNo,
+    },
     /// Frames are missing at the end that the mark knows of.
     #[error("{place}: frames up to {expected} were kept, but the segments end at {found}; {REMEDY}")]
     Short {
@@ -104,6 +114,18 @@ pub enum JournalError {
         place: String,
         /// The number due.
         seq: SeqNo,
+    },
+    /// What was read already is no longer part of the record.
+    #[error(
+        "{place}: cuts off what was read from frame {seq} on, before frame {before}: it was never committed, and others take its numbers"
+    )]
+    TakenBack {
+        /// The segment in which the record goes on.
+        place: String,
+        /// The first number taken back.
+        seq: SeqNo,
+        /// The number that would have been read next.
+        before: SeqNo,
     },
     /// A segment between others is missing.
     #[error("{place}: missing, while older and newer segments are there; {REMEDY}")]
@@ -134,6 +156,14 @@ pub enum ReadError {
         wanted: SeqNo,
         /// The oldest frame there is.
         oldest: SeqNo,
+    },
+    /// The journal was cut before what comes next: the reader was ahead of what is committed.
+    #[error("frame {wanted} was taken back: the journal was cut at frame {cut}")]
+    TakenBack {
+        /// The frame that comes next.
+        wanted: SeqNo,
+        /// Where the journal was cut.
+        cut: SeqNo,
     },
     /// The bytes changed since they were checked: memory or disk is failing.
     #[error("segment {segment}, byte {offset}: frame {seq} went bad ({fault}); check memory and disk")]

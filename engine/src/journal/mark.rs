@@ -4,13 +4,21 @@
 //! |---|---|
 //! | 0 | `SEQCMARK`, once the mark was written |
 //! | 8 … 15, 16 … 23 | two slots of the same record; the newer whole one counts |
-//! | 32 | published watermark |
+//! | 32 | published watermark; on a standby everything below is known to be committed |
+//! | 33 | lowest number that the record was cut back to since a cut was last synced |
+//! | 34 | the segment that the last cut begins; 0 where there was none |
 //! | 40 | appended watermark: what a killed process leaves behind holds at least this |
 //! | 48 | synced watermark: what a loss of power leaves behind holds at least this |
+//! | 49 | the segment that the last cut before that began: a later one takes the synced watermark back |
 //!
 //! A record is eight cells: generation, incarnation, promised epoch, boot (high, low), flags (1: closed cleanly),
 //! the first 8 bytes of the session and its last 2 with a CRC-32C over all before. It is written to the older slot, so a
 //! process or machine that dies meanwhile leaves the other. A watermark is one cell and needs no slots.
+//!
+//! Each cell is written by one thread. A cut is noted before its segment is begun: if that segment is missing after a loss
+//! of power, the tail that it superseded may be back, and what was published since is not in it. Such a tail is cut off
+//! again when the journal is opened. That the note shares a cache line with the published watermark, and a disk's sector
+//! with all others, means that no published watermark beyond a cut is ever found without the note.
 
 use std::sync::Arc;
 
@@ -26,8 +34,11 @@ const MAGIC_CELL: usize = 0;
 const SLOTS: [usize; 2] = [8, 16];
 const RECORD_CELLS: usize = 8;
 const PUBLISHED_CELL: usize = 32;
+const CUT_TO_CELL: usize = 33;
+const CUT_SEGMENT_CELL: usize = 34;
 const APPENDED_CELL: usize = 40;
 const SYNCED_CELL: usize = 48;
+const SYNCED_BRANCH_CELL: usize = 49;
 const CLEAN: u64 = 1;
 
 /// Why a journal cannot be proven whole, so that it begins a new incarnation.
@@ -41,6 +52,8 @@ pub enum Unproven {
     SegmentsLost,
     /// The machine went down without the journal having been closed: what was not synced may be gone.
     UncleanBoot,
+    /// There was one, and another was [begun in its place](super::Journal::begin_at).
+    Replaced,
 }
 
 /// One record of the mark.
@@ -109,29 +122,134 @@ pub(super) fn read_record(values: &[u64; CELLS]) -> (Option<Record>, usize) {
     }
 }
 
-/// The watermarks that the mark keeps.
+/// What the mark holds beside its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Watermarks {
     pub(super) published: SeqNo,
     pub(super) appended: SeqNo,
     pub(super) synced: SeqNo,
+    /// The branch that is synced so far.
+    pub(super) synced_branch: u64,
+    /// The segment that the last cut begins, and where the record ends if that gets lost.
+    pub(super) noted_cut: (u64, SeqNo),
 }
 
 impl Watermarks {
-    pub(super) fn read(values: &[u64; CELLS]) -> Watermarks {
+    const NONE: Watermarks = Watermarks {
+        published: SeqNo::FIRST,
+        appended: SeqNo::FIRST,
+        synced: SeqNo::FIRST,
+        synced_branch: 0,
+        noted_cut: (0, SeqNo::MAX),
+    };
+
+    fn read(values: &[u64; CELLS]) -> Watermarks {
         let read = |cell: usize| SeqNo::new(values[cell]).unwrap_or(SeqNo::FIRST);
         Watermarks {
             published: read(PUBLISHED_CELL),
             appended: read(APPENDED_CELL),
             synced: read(SYNCED_CELL),
+            synced_branch: values[SYNCED_BRANCH_CELL],
+            noted_cut: (values[CUT_SEGMENT_CELL], SeqNo::new(values[CUT_TO_CELL]).unwrap_or(SeqNo::MAX)),
         }
     }
 
     pub(super) fn write(&self, cells: &Cells) {
         cells.store(PUBLISHED_CELL, self.published.value());
+        cells.store(CUT_TO_CELL, self.noted_cut.1.value());
+        cells.store(CUT_SEGMENT_CELL, self.noted_cut.0);
         note_appended(cells, self.appended);
-        note_synced(cells, self.synced);
+        note_synced(cells, self.synced, self.synced_branch);
     }
+}
+
+/// What a process finds in the mark.
+pub(super) struct Before {
+    pub(super) record: Option<Record>,
+    next_slot: usize,
+    pub(super) watermarks: Watermarks,
+}
+
+impl Before {
+    pub(super) fn read(values: &[u64; CELLS]) -> Before {
+        let (record, next_slot) = read_record(values);
+        let watermarks = if record.is_some() { Watermarks::read(values) } else { Watermarks::NONE };
+        Before { record, next_slot, watermarks }
+    }
+
+    /// Whether the machine went down with the journal open, if it has started as `boot` now.
+    pub(super) fn is_unclean(&self, boot: u128) -> bool {
+        self.record.is_some_and(|record| !record.clean && record.boot != boot)
+    }
+
+    /// Where a cut went whose segment is missing, if `last_begun` is the last one that is there.
+    pub(super) fn missing_cut(&self, last_begun: u64) -> Option<SeqNo> {
+        let (segment, to) = self.watermarks.noted_cut;
+        (segment > last_begun).then_some(to)
+    }
+
+    pub(super) fn check_session(
+        &self,
+        store: &dyn Store,
+        config: &JournalConfig,
+    ) -> Result<(), JournalError> {
+        match self.record {
+            Some(Record { session: found, .. }) if found != config.session => {
+                let (place, expected) = (store.place_of_mark(), config.session);
+                Err(JournalError::ForeignSession { place, found, expected })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the mark fits the segments that were found, and as which incarnation the journal goes on.
+    pub(super) fn judge(
+        &self,
+        store: &dyn Store,
+        config: &JournalConfig,
+        found: &Segments,
+    ) -> Result<Judged, JournalError> {
+        self.check_session(store, config)?;
+        let unproven = match &self.record {
+            Some(_) if !found.begun => Some(Unproven::SegmentsLost),
+            Some(_) if self.is_unclean(store.boot()) => Some(Unproven::UncleanBoot),
+            Some(_) => None,
+            None if found.begun => Some(Unproven::MarkLost),
+            None => Some(Unproven::New),
+        };
+        let floor = if unproven.is_none() { self.watermarks.appended } else { found.synced };
+        if found.begun && found.next < floor {
+            let (place, expected) = (store.place_of_mark(), floor);
+            return Err(JournalError::Short { place, expected, found: found.next });
+        }
+        let kept = self.record.filter(|_| unproven.is_none()).map(|record| record.incarnation);
+        Ok(Judged { incarnation: kept.unwrap_or(config.fresh_incarnation), unproven })
+    }
+}
+
+/// What was found in a journal's segments.
+#[derive(Clone, Copy)]
+pub(super) struct Segments {
+    /// Whether there are any.
+    pub(super) begun: bool,
+    /// Where they end.
+    pub(super) next: SeqNo,
+    /// What the synced watermark was, less what was cut since.
+    pub(super) synced: SeqNo,
+    /// The segment that the last cut begins, and where the record ends if that gets lost.
+    pub(super) noted_cut: (u64, SeqNo),
+}
+
+impl Segments {
+    pub(super) const NONE: Segments =
+        Segments { begun: false, next: SeqNo::FIRST, synced: SeqNo::FIRST, noted_cut: (0, SeqNo::MAX) };
+}
+
+/// As what a journal goes on.
+pub(super) struct Judged {
+    pub(super) incarnation: u64,
+    /// Why the incarnation is a new one, if it is.
+    pub(super) unproven: Option<Unproven>,
 }
 
 /// Notes that everything below `next` was appended.
@@ -140,12 +258,29 @@ pub(super) fn note_appended(cells: &Cells, next: SeqNo) {
     cells.store(APPENDED_CELL, next.value());
 }
 
-/// Notes that everything below `next` was synced.
-pub(super) fn note_synced(cells: &Cells, next: SeqNo) {
+/// Notes that everything below `next` was synced in branch `branch`, which is never lower than before.
+pub(super) fn note_synced(cells: &Cells, next: SeqNo, branch: u64) {
+    // In this order: who dies in between leaves a watermark that later cuts are held against.
     cells.store(SYNCED_CELL, next.value());
+    cells.store(SYNCED_BRANCH_CELL, branch);
 }
 
-/// The published watermark: everything below it was published, so a restart goes on publishing from there. One store
+/// Whether the cut that began branch `branch` is synced.
+#[inline]
+pub(super) fn is_settled(cells: &Cells, branch: u64) -> bool {
+    cells.load(SYNCED_BRANCH_CELL) >= branch
+}
+
+/// Notes that segment `segment` is about to begin with a cut to `to`. `settled` is whether the cut before is synced.
+pub(super) fn note_cut(cells: &Cells, segment: u64, to: SeqNo, settled: bool) {
+    let lowest = if settled { to.value() } else { cells.load(CUT_TO_CELL).min(to.value()) };
+    note_appended(cells, to);
+    cells.store(CUT_TO_CELL, lowest);
+    cells.store(CUT_SEGMENT_CELL, segment);
+}
+
+/// The published watermark: everything below it was published, so a restart goes on publishing from there. A standby,
+/// which publishes nothing, keeps here what it knows to be committed. One store
 /// into mapped memory, so it survives a killed process; cheap enough for the hot thread that publishes.
 #[derive(Clone)]
 pub struct Published {
@@ -175,50 +310,25 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Takes the mark over for this process. `begun` is whether there are segments, `next` where they end. Gives also
-    /// the watermarks of before, and why a new incarnation began if one did.
-    pub(super) fn open(
+    /// Takes the mark over for this process, whose journal begins with the segments in `found`.
+    pub(super) fn take(
         store: Arc<dyn Store>,
         config: &JournalConfig,
-        begun: bool,
-        next: SeqNo,
-    ) -> Result<(Mark, Watermarks, Option<Unproven>), JournalError> {
+        before: &Before,
+        found: &Segments,
+        incarnation: u64,
+    ) -> Result<Mark, JournalError> {
         let cells = store.mark();
-        let values = cells.values();
-        let (found, next_slot) = read_record(&values);
-        let boot = store.boot();
-        let unproven = match &found {
-            Some(record) if record.session != config.session => {
-                let (found, expected) = (record.session, config.session);
-                return Err(JournalError::ForeignSession { place: store.place_of_mark(), found, expected });
-            }
-            Some(_) if !begun => Some(Unproven::SegmentsLost),
-            Some(record) if record.clean || record.boot == boot => None,
-            Some(_) => Some(Unproven::UncleanBoot),
-            None if begun => Some(Unproven::MarkLost),
-            None => Some(Unproven::New),
-        };
-        let before = match found {
-            Some(_) => Watermarks::read(&values),
-            None => Watermarks { published: SeqNo::FIRST, appended: SeqNo::FIRST, synced: SeqNo::FIRST },
-        };
-        let floor = if unproven.is_none() { before.appended } else { before.synced };
-        if begun && next < floor {
-            return Err(JournalError::Short { place: store.place_of_mark(), expected: floor, found: next });
-        }
-        Watermarks { appended: next, synced: before.synced.min(next), ..before }.write(&cells);
+        let Segments { next, synced, noted_cut, .. } = *found;
+        Watermarks { appended: next, synced: synced.min(next), noted_cut, ..before.watermarks }.write(&cells);
         cells.store(MAGIC_CELL, MAGIC);
-        let incarnation = match (&found, unproven) {
-            (Some(record), None) => record.incarnation,
-            _ => config.fresh_incarnation,
-        };
-        let promised_epoch = found.map_or(0, |record| record.promised_epoch);
-        let generation = found.map_or(0, |record| record.generation);
-        let session = config.session;
+        let promised_epoch = before.record.map_or(0, |record| record.promised_epoch);
+        let generation = before.record.map_or(0, |record| record.generation);
+        let (session, boot) = (config.session, store.boot());
         let record = Record { generation, incarnation, promised_epoch, boot, clean: false, session };
-        let mut mark = Mark { store, cells, record, next_slot };
+        let mut mark = Mark { store, cells, record, next_slot: before.next_slot };
         mark.write(record)?;
-        Ok((mark, before, unproven))
+        Ok(mark)
     }
 
     /// The handle for the thread that publishes.
@@ -306,15 +416,47 @@ mod tests {
     fn watermarks_are_cells_of_their_own() {
         let cells = Cells::anonymous(&[0; CELLS]).unwrap();
         let seq = |value| SeqNo::new(value).unwrap();
-        let first = Watermarks { published: seq(1), appended: seq(1), synced: seq(1) };
-        assert_eq!(Watermarks::read(&cells.values()), first);
+        assert_eq!(Watermarks::read(&cells.values()), Watermarks::NONE);
         let published = Published { cells: cells.clone() };
         published.advance(seq(5));
         note_appended(&cells, seq(9));
-        note_synced(&cells, seq(7));
+        note_synced(&cells, seq(7), 3);
         assert_eq!(published.next(), seq(5));
-        let marks = Watermarks { published: seq(5), appended: seq(9), synced: seq(7) };
+        let marks = Watermarks {
+            published: seq(5),
+            appended: seq(9),
+            synced: seq(7),
+            synced_branch: 3,
+            noted_cut: (0, SeqNo::MAX),
+        };
         assert_eq!(Watermarks::read(&cells.values()), marks);
+        let copy = Cells::anonymous(&[0; CELLS]).unwrap();
+        marks.write(&copy);
+        assert_eq!(copy.values()[32..], {
+            let mut expected = cells.values();
+            expected[CUT_TO_CELL] = u64::MAX;
+            expected[32..].to_vec()
+        });
+    }
+
+    /// While a cut is not synced, a loss of power can undo it and those after it: the lowest counts.
+    #[test]
+    fn the_lowest_cut_since_one_was_synced_is_noted() {
+        let cells = Cells::anonymous(&[0; CELLS]).unwrap();
+        let seq = |value| SeqNo::new(value).unwrap();
+        let noted = || Watermarks::read(&cells.values()).noted_cut;
+        note_appended(&cells, seq(100));
+        note_cut(&cells, 4, seq(90), true);
+        assert_eq!((noted(), Watermarks::read(&cells.values()).appended), ((4, seq(90)), seq(90)));
+        assert!(!is_settled(&cells, 4));
+        note_cut(&cells, 6, seq(95), false);
+        assert_eq!(noted(), (6, seq(90)));
+        note_cut(&cells, 7, seq(70), false);
+        assert_eq!(noted(), (7, seq(70)));
+        note_synced(&cells, seq(80), 7);
+        assert!(is_settled(&cells, 7));
+        note_cut(&cells, 9, seq(99), true);
+        assert_eq!(noted(), (9, seq(99)));
     }
 
     proptest! {

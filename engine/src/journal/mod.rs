@@ -31,17 +31,19 @@ mod shared;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod verify;
 
 use seqcast_wire::Session;
 
-pub use append::{AppendError, Journal};
+pub use append::{AppendError, CutError, Journal};
 pub use error::{Fault, JournalError, ReadError};
-pub use follow::{Follower, VerifyReport, verify};
+pub use follow::Follower;
 pub use mark::{Mark, Published, Unproven};
 pub use reader::{Cursor, JournalReader};
 pub use recover::{Opened, Recovered};
 pub use scan::Cut;
 pub use upkeep::{Preparer, Syncer, close};
+pub use verify::{VerifyReport, verify};
 
 use crate::frame::framed_bytes;
 use crate::limits::MAX_MESSAGE_BYTES;

@@ -1,14 +1,18 @@
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use seqcast_wire::SeqNo;
 
 use super::error::ReadError;
 use super::segment::HEADER_BYTES;
 use super::shared::{Segment, Shared};
-use crate::frame::{Frame, FrameError, Kind};
+use crate::frame::{Chain, Frame, FrameError, Kind};
 
 /// Reads a journal in place while it is written. Cheap to clone; any thread.
+///
+/// A standby's journal can be [cut](super::Journal::cut_back), though never below what is committed. So readers of a
+/// node that may be a standby read below the commit watermark only, and are never concerned. Whoever reads on sees
+/// the whole record that is there now, and an error once what it would read next was taken back. What it has read by then
+/// is for it to take back.
 #[derive(Clone)]
 pub struct JournalReader {
     pub(super) shared: Arc<Shared>,
@@ -20,13 +24,13 @@ impl JournalReader {
         self.shared.oldest()
     }
 
-    /// The number that comes next: everything from [`JournalReader::oldest`] up to it is there.
+    /// The number that comes next: everything from [`JournalReader::oldest`] up to it is there. A cut lowers it.
     #[inline]
     pub fn next(&self) -> SeqNo {
         self.shared.next()
     }
 
-    /// The watermark below which everything survives a loss of power.
+    /// The watermark below which everything survives a loss of power. A cut lowers it.
     #[inline]
     pub fn synced(&self) -> SeqNo {
         self.shared.synced()
@@ -38,11 +42,27 @@ impl JournalReader {
         if seq > self.shared.next() {
             return None;
         }
-        let segments = self.shared.segments.load();
-        let later = segments.partition_point(|segment| segment.first().is_some_and(|first| first <= seq));
-        let segment = Arc::clone(segments.get(later.checked_sub(1)?)?);
+        let segment = self.shared.holder(seq)?;
         let offset = segment.offset_behind(seq.since(segment.first()?))?;
         Some(Cursor { shared: Arc::clone(&self.shared), segment, offset, seq })
+    }
+
+    /// Epoch and CRC of the frame before message `seq`, 0 and 0 before the first: two histories that agree on them for
+    /// one number agree on everything before it. `None` unless `seq` is there or comes next.
+    pub fn position_at(&self, seq: SeqNo) -> Option<(u64, u32)> {
+        self.shared.position_at(seq)
+    }
+
+    /// Where the order stands before message `seq`, each source included. `None` unless `seq` is there or comes next.
+    /// For a cold thread: it follows all frames of a segment up to there.
+    ///
+    /// # Errors
+    /// [`ReadError::Damaged`] when frames on the way went bad in memory.
+    pub fn chain_at(&self, seq: SeqNo) -> Result<Option<Chain>, ReadError> {
+        if seq > self.shared.next() {
+            return Ok(None);
+        }
+        self.shared.chain_at(seq)
     }
 }
 
@@ -62,17 +82,26 @@ impl Cursor {
     }
 
     /// The next frame, its CRC checked once more: what a failing disk or memory changed is never passed on. `None`
-    /// when there is none yet; a later call sees what was published since. The same until [`Cursor::advance`].
+    /// when there is none yet; a later call sees what was published since. The same until [`Cursor::advance`], unless
+    /// it is cut off meanwhile.
     ///
     /// # Errors
     /// See [`ReadError`]; the cursor stays where it is.
     #[inline]
     pub fn peek_frame(&mut self) -> Result<Option<Frame<'_>>, ReadError> {
-        while self.offset == self.segment.view.published().len() {
-            if self.shared.active.load(Ordering::Acquire) == self.segment.index {
+        loop {
+            // Before the length: that is final once there is an end.
+            let end = self.segment.end();
+            if end.is_some_and(|end| self.seq >= end) {
+                if !self.follow()? {
+                    return Ok(None);
+                }
+                continue;
+            }
+            if end.is_none() && self.offset == self.segment.view.published().len() {
                 return Ok(None);
             }
-            self.follow()?;
+            break;
         }
         let bytes = self.segment.view.published().get(self.offset..).unwrap_or_default();
         let frame =
@@ -111,19 +140,23 @@ impl Cursor {
         Ok(Frame::view(self.segment.view.published().get(offset..).unwrap_or_default()).ok())
     }
 
-    /// Goes to the next segment, which is active or complete.
+    /// Goes to the segment in which the record goes on behind the end of this one; gives whether it did.
     #[cold]
-    fn follow(&mut self) -> Result<(), ReadError> {
-        // This one's length is final by now, but may have grown since it was looked at.
-        if self.offset < self.segment.view.published().len() {
-            return Ok(());
+    fn follow(&mut self) -> Result<bool, ReadError> {
+        let Some(end) = self.segment.end() else { return Ok(false) };
+        if end < self.seq {
+            return Err(ReadError::TakenBack { wanted: self.seq, cut: end });
         }
-        let Some(next) = self.shared.segment(self.segment.index + 1) else {
+        let Some(next) = self.shared.holder(self.seq) else {
             return Err(ReadError::Removed { wanted: self.seq, oldest: self.shared.oldest() });
         };
+        // A cut may be under way just now: then the next call knows more.
+        if next.index <= self.segment.index || next.first() != Some(self.seq) {
+            return Ok(false);
+        }
         self.segment = next;
         self.offset = HEADER_BYTES;
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use arc_swap::ArcSwap;
 use crossbeam::queue::ArrayQueue;
@@ -9,14 +9,15 @@ use seqcast_wire::SeqNo;
 use super::JournalConfig;
 use super::append::{Journal, begin};
 use super::error::JournalError;
-use super::mark::{Mark, Unproven};
+use super::mark::{self, Before, Mark, Unproven};
 use super::reader::JournalReader;
-use super::scan::{Cut, Found, Scanned, scan};
-use super::shared::{Segment, Shared};
+use super::scan::{Cut, Found, Scanned, Survey, scan};
+use super::segment::{HEADER_BYTES, HeaderRead, SegmentHeader};
+use super::shared::{Segment, Shared, Synced};
 use super::upkeep::{Preparer, Syncer, WARM_BYTES};
 use crate::frame::Chain;
 use crate::mem::append::{Appender, Memory};
-use crate::mem::store::Store;
+use crate::mem::store::{SegmentInfo, Store, StoreError};
 
 /// Segments that are prepared ahead of need.
 const AHEAD: usize = 1;
@@ -55,6 +56,11 @@ pub struct Recovered {
     pub promised_epoch: u64,
     /// A torn end that was cut off.
     pub cut: Option<Cut>,
+    /// Messages in the segments that [cuts](Journal::cut_back) superseded.
+    pub superseded: u64,
+    /// Where a cut was made again that a loss of power had undone. `published` can be higher: then other messages than
+    /// the lost ones were published from here on.
+    pub cut_again: Option<SeqNo>,
 }
 
 impl Journal {
@@ -66,41 +72,146 @@ impl Journal {
     pub fn open(store: impl Store, config: &JournalConfig) -> Result<Opened, JournalError> {
         config.check()?;
         let store: Arc<dyn Store> = Arc::new(store);
-        let list = store.list()?;
+        let before = Before::read(&store.mark().values());
+        let (survey, loaded) = survey(&*store, &before)?;
+        let mut loaded = loaded.into_iter();
         let mut begun = Vec::new();
         let scanned = scan(
             Some(config.session),
-            &list,
+            &survey,
             &|index| store.place(index),
-            |index| store.open(index),
+            |index| loaded.next().ok_or_else(|| StoreError::Absent { place: store.place(index) }),
             |found| begun.push(found),
         )?;
         let next = scanned.chain.next();
-        let (mark, before, unproven) = Mark::open(Arc::clone(&store), config, !begun.is_empty(), next)?;
-        discard(&*store, &scanned, &mut begun)?;
-        let (segments, active, appender) = match begun.is_empty() {
-            true => begin_first(&*store, config, mark.incarnation(), &scanned.chain)?,
-            false => recovered_segments(begun),
+        let found = mark::Segments {
+            begun: !begun.is_empty(),
+            next,
+            synced: survey.clamp(before.watermarks.synced, before.watermarks.synced_branch),
+            noted_cut: noted_cut(&survey, &before),
         };
+        let judged = before.judge(&*store, config, &found)?;
+        let (branch, incarnation) = (found.noted_cut.0, judged.incarnation);
+        discard(&*store, &scanned, &mut begun)?;
+        let mut segments = recovered_segments(begun);
+        if survey.lost_cut.is_some() {
+            // Before the mark forgets that the machine went down: who dies here finds everything as it was.
+            let cut_from = Some(next);
+            segments.push(begin_at(&*store, config, branch, incarnation, &scanned.chain, cut_from)?);
+            store.sync(branch, 0..HEADER_BYTES)?;
+        }
+        let mark = Mark::take(Arc::clone(&store), config, &before, &found, incarnation)?;
+        if segments.is_empty() {
+            segments.push(begin_at(&*store, config, 0, incarnation, &scanned.chain, None)?);
+        }
         let recovered = Recovered {
+            oldest: scanned.oldest.unwrap_or(next),
             chain: scanned.chain,
-            oldest: segments.first().and_then(|segment| segment.first()).unwrap_or(next),
-            published: before.published,
-            incarnation: mark.incarnation(),
-            unproven,
+            published: before.watermarks.published,
+            incarnation,
+            unproven: judged.unproven,
             promised_epoch: mark.promised_epoch(),
             cut: scanned.cut,
+            superseded: survey.superseded(),
+            cut_again: survey.lost_cut,
         };
-        let end = appender.written();
-        active.view.prefault(end..end + WARM_BYTES);
-        let shared = Arc::new(Shared {
-            active: CachePadded::new(AtomicU64::new(active.index)),
-            next: CachePadded::new(AtomicU64::new(next.value())),
-            synced: CachePadded::new(AtomicU64::new(before.synced.min(next).value())),
-            segments: ArcSwap::from_pointee(segments),
-        });
-        Ok(parts(config, store, shared, mark, recovered, (active, appender)))
+        let synced = Synced::new(branch, found.synced.min(next));
+        Ok(parts(config, store, synced, mark, recovered, segments))
     }
+
+    /// Begins an empty journal in `store` in the middle of its session, where `chain` stands: for a standby that was given
+    /// an image, since no journal reaches back far enough any more. `chain` is of a committed point that has not ended.
+    ///
+    /// Segments that are there are removed, whatever they hold. The node's promise stays, its published watermark does
+    /// not fall, and its incarnation becomes the fresh one.
+    ///
+    /// # Errors
+    /// See [`JournalError`]. A journal of another session is refused and left as it was.
+    pub fn begin_at(
+        store: impl Store,
+        config: &JournalConfig,
+        chain: &Chain,
+    ) -> Result<Opened, JournalError> {
+        config.check()?;
+        if chain.ended() {
+            return Err(JournalError::Config("a journal cannot begin behind the end of its session".into()));
+        }
+        let store: Arc<dyn Store> = Arc::new(store);
+        let before = Before::read(&store.mark().values());
+        let list = store.list()?;
+        before.check_session(&*store, config)?;
+        check_session(&*store, config, &list)?;
+        // The mark first, as that of a new incarnation: whatever a crash leaves of the segments is a beginning then.
+        let nothing = mark::Segments::NONE;
+        let mark = Mark::take(Arc::clone(&store), config, &before, &nothing, config.fresh_incarnation)?;
+        for info in list.iter().rev() {
+            store.remove(info.index)?;
+        }
+        let index = list.last().map_or(0, |last| last.index + 1);
+        let segment = begin_at(&*store, config, index, mark.incarnation(), chain, None)?;
+        store.sync(index, 0..HEADER_BYTES)?;
+        let next = chain.next();
+        let published = before.watermarks.published.max(next);
+        mark::note_appended(&mark.cells, next);
+        mark.published().advance(published);
+        let recovered = Recovered {
+            chain: chain.clone(),
+            oldest: next,
+            published,
+            incarnation: mark.incarnation(),
+            unproven: Some(if before.record.is_some() { Unproven::Replaced } else { Unproven::New }),
+            promised_epoch: mark.promised_epoch(),
+            cut: None,
+            superseded: 0,
+            cut_again: None,
+        };
+        Ok(parts(config, store, Synced::new(0, next), mark, recovered, vec![segment]))
+    }
+}
+
+/// Loads all segments and reads their headers.
+fn survey(store: &dyn Store, before: &Before) -> Result<(Survey, Vec<Memory>), JournalError> {
+    let list = store.list()?;
+    let loaded: Vec<Memory> =
+        list.iter().map(|info| store.open(info.index)).collect::<Result<_, StoreError>>()?;
+    let heads = list.iter().zip(&loaded);
+    let heads = heads.map(|(info, memory)| (info.index, SegmentHeader::decode(memory.bytes()))).collect();
+    let mut survey = Survey { heads, lost_cut: None };
+    if before.is_unclean(store.boot())
+        && let Some(to) = survey.last_begun().and_then(|last| before.missing_cut(last))
+        && survey.reaches(to)
+    {
+        survey.lost_cut = Some(to);
+    }
+    Ok((survey, loaded))
+}
+
+/// The segment that the last cut begins, and where the record ends if that gets lost.
+fn noted_cut(survey: &Survey, before: &Before) -> (u64, SeqNo) {
+    match (survey.lost_cut, survey.last_begun(), before.record) {
+        (Some(to), Some(last), _) => (last + 1, to),
+        (_, _, Some(_)) => (survey.branch(), before.watermarks.noted_cut.1),
+        (_, _, None) => (survey.branch(), survey.clamp(SeqNo::MAX, 0)),
+    }
+}
+
+/// Whether the segments belong to the configured session, as far as headers are readable.
+fn check_session(
+    store: &dyn Store,
+    config: &JournalConfig,
+    list: &[SegmentInfo],
+) -> Result<(), JournalError> {
+    for info in list {
+        if let HeaderRead::Header(header) = SegmentHeader::decode(store.open(info.index)?.bytes()) {
+            let (found, expected) = (header.session, config.session);
+            if found != expected {
+                let place = store.place(info.index);
+                return Err(JournalError::ForeignSession { place, found, expected });
+            }
+            break; // One journal, one session.
+        }
+    }
+    Ok(())
 }
 
 /// Zeroes what was cut, so that nothing of it can ever be taken for frames, and removes segments never begun.
@@ -111,52 +222,82 @@ fn discard(store: &dyn Store, scanned: &Scanned, begun: &mut Vec<Found<Memory>>)
     if let Some(cut) = &scanned.cut
         && let Some(last) = begun.pop_if(|last| last.header.index == cut.segment)
     {
-        let Found { header, bytes, end, next, strides } = last;
+        let Found { header, bytes, end, strides } = last;
         drop(bytes);
         store.cut(cut.segment, cut.offset)?;
-        begun.push(Found { header, bytes: store.open(cut.segment)?, end, next, strides });
+        begun.push(Found { header, bytes: store.open(cut.segment)?, end, strides });
     }
     Ok(())
 }
 
-type Segments = (Vec<Arc<Segment>>, Arc<Segment>, Appender);
+/// Segments of a journal that is opened; the last is appended to.
+type Segments = Vec<(Arc<Segment>, Appender)>;
 
-fn begin_first(
+/// Creates segment `index` and begins it at `chain`.
+fn begin_at(
     store: &dyn Store,
     config: &JournalConfig,
+    index: u64,
     incarnation: u64,
     chain: &Chain,
-) -> Result<Segments, JournalError> {
-    let memory = store.create(0, config.segment_bytes)?;
-    let segment = Arc::new(Segment::new(0, memory.view()));
+    cut_from: Option<SeqNo>,
+) -> Result<(Arc<Segment>, Appender), JournalError> {
+    let memory = store.create(index, config.segment_bytes)?;
+    let segment = Arc::new(Segment::new(index, memory.view()));
     let mut appender = memory.appender(0);
-    begin(&segment, &mut appender, config.session, incarnation, chain);
-    Ok((vec![Arc::clone(&segment)], segment, appender))
+    let header = SegmentHeader {
+        session: config.session,
+        index,
+        segment_bytes: config.segment_bytes as u64,
+        incarnation,
+        chain: chain.clone(),
+        cut_from,
+    };
+    begin(&segment, &mut appender, &header);
+    Ok((segment, appender))
 }
 
 fn recovered_segments(begun: Vec<Found<Memory>>) -> Segments {
-    let mut segments = Vec::with_capacity(begun.len());
-    let mut last = None;
-    for found in begun {
+    let recovered = |found: Found<Memory>| {
         let first = found.header.chain.next();
         let view = found.bytes.view();
         let appender = found.bytes.appender(found.end);
-        let segment = Arc::new(Segment::recovered(found.header.index, view, first, &found.strides));
-        segments.push(Arc::clone(&segment));
-        last = Some((segment, appender));
+        (Arc::new(Segment::recovered(found.header.index, view, first, &found.strides)), appender)
+    };
+    begun.into_iter().map(recovered).collect()
+}
+
+/// Lets each segment end where the lowest later one begins.
+fn link(segments: &[(Arc<Segment>, Appender)]) {
+    let mut lowest: Option<SeqNo> = None;
+    for (segment, _) in segments.iter().rev() {
+        if let Some(end) = lowest {
+            segment.end_at(end);
+        }
+        lowest = segment.lowest();
     }
-    let (active, appender) = last.expect("asked only when there are segments");
-    (segments, active, appender)
 }
 
 fn parts(
     config: &JournalConfig,
     store: Arc<dyn Store>,
-    shared: Arc<Shared>,
+    synced: Arc<Synced>,
     mark: Mark,
     recovered: Recovered,
-    (segment, appender): (Arc<Segment>, Appender),
+    mut segments: Segments,
 ) -> Opened {
+    link(&segments);
+    let list = segments.iter().map(|(segment, _)| Arc::clone(segment)).collect();
+    let (segment, appender) = segments.pop().expect("a journal has a segment from the start");
+    let end = appender.written();
+    segment.view.prefault(end..end + WARM_BYTES);
+    let shared = Arc::new(Shared {
+        active: CachePadded::new(AtomicU64::new(segment.index)),
+        next: CachePadded::new(AtomicU64::new(recovered.chain.next().value())),
+        ended: AtomicBool::new(recovered.chain.ended()),
+        synced: ArcSwap::new(Arc::clone(&synced)),
+        segments: ArcSwap::from_pointee(list),
+    });
     let prepared = Arc::new(ArrayQueue::new(AHEAD));
     let first = shared.segments.load().first().map_or(0, |segment| segment.index);
     Opened {
@@ -168,7 +309,7 @@ fn parts(
             segment_bytes: config.segment_bytes,
             retain_bytes: config.retain_bytes,
             retired: Vec::new(),
-            warm: (segment.index, appender.written() + WARM_BYTES),
+            warm: (segment.index, end + WARM_BYTES),
         },
         // From the oldest segment on: what an earlier process left in the page cache is not known to be on disk.
         syncer: Syncer {
@@ -185,6 +326,7 @@ fn parts(
             segment,
             appender,
             chain: recovered.chain.clone(),
+            synced,
             mark: mark.cells.clone(),
             session: config.session,
             incarnation: mark.incarnation(),

@@ -5,8 +5,8 @@ use seqcast_wire::{SeqNo, Session};
 use super::error::{Fault, JournalError};
 use super::segment::{HEADER_BYTES, HeaderRead, SegmentHeader, VERSION};
 use super::shared::INDEX_STRIDE;
-use crate::frame::{self, ALIGN_BYTES, Chain, Frame, Kind};
-use crate::mem::store::{SegmentInfo, StoreError};
+use crate::frame::{self, ALIGN_BYTES, Chain, Frame, FrameError, Kind};
+use crate::mem::store::StoreError;
 
 /// What stands behind the last whole frame and is given up: the torn end of the last append before a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,16 +23,20 @@ pub struct Cut {
     pub fault: Fault,
 }
 
-/// Follows the frames of a segment from byte `from` on, until zeroes or something that is not the next frame. Gives
-/// where the whole frames end, and what is wrong there if it is not zeroes.
+/// Follows the frames of a segment from byte `from` on, until zeroes, something that is not the next frame, or the frame
+/// before which the segment ends. Gives where the whole frames end, and what is wrong there if it is not zeroes.
 fn scan_frames(
     bytes: &[u8],
     from: usize,
     chain: &mut Chain,
+    end: Option<SeqNo>,
     mut on_frame: impl FnMut(usize, &Frame<'_>),
 ) -> (usize, Option<Fault>) {
     let mut offset = from;
     loop {
+        if end.is_some_and(|end| chain.next() >= end) {
+            return (offset, None);
+        }
         let rest = bytes.get(offset..).unwrap_or_default();
         match Frame::parse(rest) {
             Ok(frame) => match chain.follow(&frame) {
@@ -45,6 +49,21 @@ fn scan_frames(
             Err(_) if content_bytes(rest) == 0 => return (offset, None),
             Err(fault) => return (offset, Some(Fault::Frame(fault))),
         }
+    }
+}
+
+/// Where the chain stands in a segment before number `to`, which it holds. The error says where the frames that lead
+/// there break off, the number due there, and what is wrong.
+pub(super) fn chain_at(segment: &[u8], to: SeqNo) -> Result<Chain, (usize, SeqNo, FrameError)> {
+    let HeaderRead::Header(SegmentHeader { mut chain, .. }) = SegmentHeader::decode(segment) else {
+        return Err((0, to, FrameError::Field("segment header")));
+    };
+    let (offset, fault) = scan_frames(segment, HEADER_BYTES, &mut chain, Some(to), |_, _| {});
+    match fault {
+        None if chain.next() == to => Ok(chain),
+        Some(Fault::Frame(fault)) => Err((offset, chain.next(), fault)),
+        Some(Fault::Chain(_)) => Err((offset, chain.next(), FrameError::Field("place in the order"))),
+        None | Some(Fault::Header(_)) => Err((offset, chain.next(), FrameError::Empty)),
     }
 }
 
@@ -86,14 +105,81 @@ pub(super) fn valid_after(bytes: &[u8], from: usize, due: SeqNo) -> Option<usize
     None
 }
 
+/// The segments that there are, as their headers tell.
+pub(super) struct Survey {
+    /// Index and header of each, in order.
+    pub(super) heads: Vec<(u64, HeaderRead)>,
+    /// A cut to this number that was under way when the power went: nothing from here on counts.
+    pub(super) lost_cut: Option<SeqNo>,
+}
+
+impl Survey {
+    fn begun(&self) -> impl DoubleEndedIterator<Item = &SegmentHeader> {
+        self.heads.iter().filter_map(|(_, read)| match read {
+            HeaderRead::Header(header) => Some(header),
+            _ => None,
+        })
+    }
+
+    /// Index of the last segment that was begun.
+    pub(super) fn last_begun(&self) -> Option<u64> {
+        self.begun().next_back().map(|header| header.index)
+    }
+
+    /// Index of the segment that the last cut began; 0 where nothing was cut.
+    pub(super) fn branch(&self) -> u64 {
+        self.begun().rfind(|header| header.cut_from.is_some()).map_or(0, |header| header.index)
+    }
+
+    /// What of a watermark of branch `branch` still holds: as far as nothing was cut since.
+    pub(super) fn clamp(&self, watermark: SeqNo, branch: u64) -> SeqNo {
+        let since = self.begun().filter(|header| header.index > branch && header.cut_from.is_some());
+        let cuts = since.map(|header| header.chain.next()).chain(self.lost_cut);
+        cuts.fold(watermark, SeqNo::min)
+    }
+
+    /// Whether number `seq` lies in what is there, or behind it.
+    pub(super) fn reaches(&self, seq: SeqNo) -> bool {
+        self.begun().any(|header| header.chain.next() <= seq)
+    }
+
+    /// Messages that cuts superseded.
+    pub(super) fn superseded(&self) -> u64 {
+        let cut = |header: &SegmentHeader| header.cut_from.map_or(0, |from| from.since(header.chain.next()));
+        self.begun().map(cut).sum()
+    }
+
+    /// The number from which on each segment is superseded, if it is.
+    fn ends(&self) -> Vec<Option<SeqNo>> {
+        let mut lowest = self.lost_cut;
+        let mut ends = Vec::with_capacity(self.heads.len());
+        for (_, read) in self.heads.iter().rev() {
+            ends.push(lowest);
+            if let HeaderRead::Header(SegmentHeader { chain, cut_from: Some(_), .. }) = read {
+                lowest = Some(lowest.map_or(chain.next(), |lowest| lowest.min(chain.next())));
+            }
+        }
+        ends.reverse();
+        ends
+    }
+
+    fn check_contiguous(&self, place: &dyn Fn(u64) -> String) -> Result<(), JournalError> {
+        for pair in self.heads.windows(2) {
+            let due = pair[0].0 + 1;
+            if pair[1].0 != due {
+                return Err(JournalError::MissingSegment { place: place(due) });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// One begun segment, as [`scan`] found it.
 pub(super) struct Found<B> {
     pub(super) header: SegmentHeader,
     pub(super) bytes: B,
-    /// Behind the last whole frame.
+    /// Behind the last whole frame that counts.
     pub(super) end: usize,
-    /// The number that comes next behind it.
-    pub(super) next: SeqNo,
     /// Where every [`INDEX_STRIDE`]th message begins.
     pub(super) strides: Vec<usize>,
 }
@@ -102,6 +188,8 @@ pub(super) struct Found<B> {
 pub(super) struct Scanned {
     /// Where the record ends.
     pub(super) chain: Chain,
+    /// The oldest number there is; `None` for an empty journal.
+    pub(super) oldest: Option<SeqNo>,
     /// The incarnation that wrote last; 0 for an empty journal.
     pub(super) incarnation: u64,
     /// What stands behind the end of the record and is no frame.
@@ -110,49 +198,46 @@ pub(super) struct Scanned {
     pub(super) unused: Vec<u64>,
 }
 
-/// Checks all segments of `list` in order: headers, CRCs, and that each frame follows the one before. `load` gives a
-/// segment's bytes; `on_segment` takes each begun segment when it is done.
+/// Checks all segments of a survey in order: headers, CRCs, and that each frame follows the one before. What is superseded
+/// is not looked at: it may be torn and lost, and nobody will miss it. `load` gives a segment's bytes; `on_segment` takes
+/// each begun segment when it is done.
 pub(super) fn scan<B: AsRef<[u8]>>(
     session: Option<Session>,
-    list: &[SegmentInfo],
+    survey: &Survey,
     place: &dyn Fn(u64) -> String,
     mut load: impl FnMut(u64) -> Result<B, StoreError>,
     mut on_segment: impl FnMut(Found<B>),
 ) -> Result<Scanned, JournalError> {
-    check_contiguous(list, place)?;
-    let mut scan =
-        Scan { session, place, chain: None, incarnation: 0, loose: None, cut: None, unused: Vec::new() };
-    for info in list {
-        let bytes = load(info.index)?;
-        match SegmentHeader::decode(bytes.as_ref()) {
-            HeaderRead::Header(header) => {
-                scan.begin(info.index, &header)?;
-                on_segment(scan.follow(header, bytes));
-            }
+    survey.check_contiguous(place)?;
+    let mut scan = Scan {
+        session,
+        place,
+        chain: None,
+        oldest: None,
+        incarnation: 0,
+        loose: None,
+        cut: None,
+        unused: Vec::new(),
+    };
+    for ((index, read), end) in survey.heads.iter().zip(survey.ends()) {
+        let bytes = load(*index)?;
+        match read {
+            HeaderRead::Header(header) => on_segment(scan.segment(*index, header, end, bytes)?),
             HeaderRead::Version(found) => {
-                return Err(JournalError::Version { place: place(info.index), found, known: VERSION });
+                return Err(JournalError::Version { place: place(*index), found: *found, known: VERSION });
             }
-            HeaderRead::Blank => scan.leave_out(info.index, bytes.as_ref(), None)?,
-            HeaderRead::Bad(why) => scan.leave_out(info.index, bytes.as_ref(), Some(why))?,
+            HeaderRead::Blank => scan.leave_out(*index, bytes.as_ref(), None)?,
+            HeaderRead::Bad(why) => scan.leave_out(*index, bytes.as_ref(), Some(why))?,
         }
     }
     scan.finish()
-}
-
-fn check_contiguous(list: &[SegmentInfo], place: &dyn Fn(u64) -> String) -> Result<(), JournalError> {
-    for pair in list.windows(2) {
-        let due = pair[0].index + 1;
-        if pair[1].index != due {
-            return Err(JournalError::MissingSegment { place: place(due) });
-        }
-    }
-    Ok(())
 }
 
 struct Scan<'a> {
     session: Option<Session>,
     place: &'a dyn Fn(u64) -> String,
     chain: Option<Chain>,
+    oldest: Option<SeqNo>,
     incarnation: u64,
     /// What stands behind the last frame of the segment before, and where valid frames follow that.
     loose: Option<(Cut, Option<usize>)>,
@@ -162,41 +247,60 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// A segment begins with `header`.
-    fn begin(&mut self, index: u64, header: &SegmentHeader) -> Result<(), JournalError> {
+    /// A segment that has begun, and is superseded from number `end` on.
+    fn segment<B: AsRef<[u8]>>(
+        &mut self,
+        index: u64,
+        header: &SegmentHeader,
+        end: Option<SeqNo>,
+        bytes: B,
+    ) -> Result<Found<B>, JournalError> {
+        self.check_header(index, header)?;
+        self.incarnation = header.incarnation;
+        if end.is_some_and(|end| end < header.chain.next()) {
+            return Ok(Found { header: header.clone(), bytes, end: HEADER_BYTES, strides: Vec::new() });
+        }
+        self.check_link(index, header)?;
+        Ok(self.follow(header.clone(), end, bytes))
+    }
+
+    fn check_header(&mut self, index: u64, header: &SegmentHeader) -> Result<(), JournalError> {
         let place = (self.place)(index);
         if let Some(&blank) = self.unused.first() {
             let why = "it is blank or unreadable, and the next segment is begun";
             return Err(JournalError::BadHeader { place: (self.place)(blank), why });
         }
-        let expected = self.session.unwrap_or(header.session);
+        let expected = *self.session.get_or_insert(header.session);
         if header.session != expected {
             return Err(JournalError::ForeignSession { place, found: header.session, expected });
         }
         if header.index != index {
             return Err(JournalError::BadHeader { place, why: "it belongs to another segment" });
         }
-        if let Some(chain) = &self.chain
-            && *chain != header.chain
-        {
-            if let Some((cut, valid_at)) = &self.loose {
-                return Err(self.bad_frame(cut, *valid_at));
-            }
-            let (expected, found) = (chain.next(), header.chain.next());
-            return Err(JournalError::Discontinuity { place, expected, found });
-        }
-        self.session = Some(header.session);
-        self.incarnation = header.incarnation;
         Ok(())
     }
 
+    /// Whether a segment goes on where the record stands.
+    fn check_link(&self, index: u64, header: &SegmentHeader) -> Result<(), JournalError> {
+        let Some(chain) = self.chain.as_ref().filter(|&chain| *chain != header.chain) else { return Ok(()) };
+        if let Some((cut, valid_at)) = &self.loose {
+            return Err(self.bad_frame(cut, *valid_at));
+        }
+        let (place, expected, found) = ((self.place)(index), chain.next(), header.chain.next());
+        Err(match expected == found {
+            true => JournalError::Misfit { place, seq: found },
+            false => JournalError::Discontinuity { place, expected, found },
+        })
+    }
+
     /// Follows the frames of a segment that has begun.
-    fn follow<B: AsRef<[u8]>>(&mut self, header: SegmentHeader, bytes: B) -> Found<B> {
+    fn follow<B: AsRef<[u8]>>(&mut self, header: SegmentHeader, end: Option<SeqNo>, bytes: B) -> Found<B> {
         let content = bytes.as_ref();
         let mut chain = header.chain.clone();
         let mut strides = Vec::new();
         let first = chain.next();
-        let (end, fault) = scan_frames(content, HEADER_BYTES, &mut chain, |offset, frame| {
+        self.oldest.get_or_insert(first);
+        let (end, fault) = scan_frames(content, HEADER_BYTES, &mut chain, end, |offset, frame| {
             if frame.kind() == Kind::Message && frame.seq().since(first).is_multiple_of(INDEX_STRIDE) {
                 strides.push(offset);
             }
@@ -212,7 +316,7 @@ impl Scan<'_> {
             (Cut { segment: header.index, offset: end, bytes, seq: next, fault }, valid_at)
         });
         self.chain = Some(chain);
-        Found { header, bytes, end, next, strides }
+        Found { header, bytes, end, strides }
     }
 
     /// A segment has no header. It may have none only if the power went while it was written, so nothing follows.
@@ -236,6 +340,7 @@ impl Scan<'_> {
         }
         Ok(Scanned {
             chain: self.chain.unwrap_or_default(),
+            oldest: self.oldest,
             incarnation: self.incarnation,
             cut: self.loose.map(|(cut, _)| cut).or(self.cut),
             unused: self.unused,
@@ -293,13 +398,14 @@ mod tests {
         bytes.extend([0; 100]);
         let mut chain = Chain::new();
         let mut seen = Vec::new();
-        let stop =
-            scan_frames(&bytes, 0, &mut chain, |offset, frame| seen.push((offset, frame.seq().value())));
+        let stop = scan_frames(&bytes, 0, &mut chain, None, |offset, frame| {
+            seen.push((offset, frame.seq().value()))
+        });
         assert_eq!(stop.0, 72);
         assert!(matches!(stop.1, Some(Fault::Chain(_))));
         assert_eq!(seen, [(0, 1)]);
         assert_eq!(chain.next().value(), 2);
-        let clean = scan_frames(&bytes[..72], 0, &mut Chain::new(), |_, _| {});
+        let clean = scan_frames(&bytes[..72], 0, &mut Chain::new(), None, |_, _| {});
         assert_eq!(clean, (72, None));
     }
 }

@@ -13,12 +13,16 @@
 //! | 56 | 8 | event time of the frame before |
 //! | 64 | 4 | CRC-32C of the frame before |
 //! | 68 | 10 | session |
-//! | 78 | 50 | zero |
+//! | 78 | 2 | zero |
+//! | 80 | 8 | number that came next before the cut that the segment begins with; 0 where it just goes on |
+//! | 88 | 40 | zero |
 //! | 128 | 64 × 24 | each source at that point: 8 next number, 10 session, 6 zero |
 //! | 1,664 | 384 | zero |
 //! | 2,048 | … | frames |
 //!
 //! It holds all of a [`Chain`], so that a journal whose oldest segments were removed still knows every source.
+//!
+//! A segment that begins with a cut supersedes, in the segments before it, everything from its first number on.
 
 use seqcast_wire::{SeqNo, Session};
 use zerocopy::byteorder::little_endian::{U32, U64};
@@ -58,7 +62,9 @@ struct Raw {
     stamp_ns: U64,
     previous_crc: U32,
     session: Session,
-    reserved: [u8; 50],
+    reserved: [u8; 2],
+    cut_from: U64,
+    reserved_too: [u8; 40],
     sources: [RawSource; MAX_SOURCES],
     tail: [u8; 384],
 }
@@ -78,6 +84,9 @@ pub struct SegmentHeader {
     pub incarnation: u64,
     /// Where the chain stands before the first frame.
     pub chain: Chain,
+    /// The number that came next before the cut that the segment begins with: everything in earlier segments from
+    /// the chain's next number on is superseded. `None` where the segment just goes on.
+    pub cut_from: Option<SeqNo>,
 }
 
 /// What stands where a segment's header should be.
@@ -107,6 +116,7 @@ impl SegmentHeader {
         raw.stamp_ns = U64::new(self.chain.stamp_ns());
         raw.previous_crc = U32::new(self.chain.crc());
         raw.session = self.session;
+        raw.cut_from = U64::new(self.cut_from.map_or(0, SeqNo::value));
         for (raw, source) in raw.sources.iter_mut().zip(self.chain.sources()) {
             raw.next = U64::new(source.next.value());
             raw.session = source.session;
@@ -149,7 +159,14 @@ impl SegmentHeader {
             segment_bytes: raw.segment_bytes.get(),
             incarnation: raw.incarnation.get(),
             chain: Chain::resume(first, raw.previous_crc.get(), raw.epoch.get(), raw.stamp_ns.get(), sources),
+            cut_from: SeqNo::new(raw.cut_from.get()),
         })
+    }
+
+    /// Epoch and CRC of the frame before the segment's first, from a header that was decoded before.
+    pub(super) fn previous(segment: &[u8]) -> Option<(u64, u32)> {
+        let (raw, _) = Raw::ref_from_prefix(segment).ok()?;
+        Some((raw.epoch.get(), raw.previous_crc.get()))
     }
 }
 
@@ -165,7 +182,7 @@ mod tests {
             chain.extend(9, source, b"message");
         }
         let session = "SESSION".parse().unwrap();
-        SegmentHeader { session, index: 5, segment_bytes: 69_632, incarnation: 77, chain }
+        SegmentHeader { session, index: 5, segment_bytes: 69_632, incarnation: 77, chain, cut_from: None }
     }
 
     #[test]
@@ -174,12 +191,15 @@ mod tests {
         let mut bytes = header.encode().to_vec();
         assert_eq!(SegmentHeader::decode(&bytes), HeaderRead::Header(header.clone()));
         bytes.extend([9; 500]);
-        assert_eq!(SegmentHeader::decode(&bytes), HeaderRead::Header(header));
+        assert_eq!(SegmentHeader::decode(&bytes), HeaderRead::Header(header.clone()));
+        let cut = SegmentHeader { cut_from: SeqNo::new(9), ..header };
+        assert_eq!(SegmentHeader::previous(&cut.encode()), Some((9, cut.chain.crc())));
+        assert_eq!(SegmentHeader::decode(&cut.encode()), HeaderRead::Header(cut));
     }
 
     #[test]
     fn every_field_stands_where_the_table_says() {
-        let header = header();
+        let header = SegmentHeader { cut_from: SeqNo::new(6), ..header() };
         let bytes = header.encode();
         let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
         let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
@@ -189,7 +209,8 @@ mod tests {
         assert_eq!((u64_at(40), u64_at(48), u64_at(56)), (5, 9, 4));
         assert_eq!(u32_at(64), header.chain.crc());
         assert_eq!(&bytes[68..78], b"SESSION   ");
-        assert!(bytes[78..128].iter().all(|&byte| byte == 0));
+        assert_eq!(u64_at(80), 6);
+        assert!(bytes[78..80].iter().chain(&bytes[88..128]).all(|&byte| byte == 0));
         assert_eq!((u64_at(128 + 3 * 24), &bytes[136 + 3 * 24..146 + 3 * 24]), (3, b"SRC3      ".as_slice()));
         assert_eq!((u64_at(128 + 24), &bytes[136 + 24..146 + 24]), (1, b"          ".as_slice()));
         assert!(bytes[1664..].iter().all(|&byte| byte == 0));

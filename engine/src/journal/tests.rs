@@ -61,17 +61,6 @@ impl Model {
         self.add(frame);
     }
 
-    /// Forgets what was not published when the process was killed. A segment that was begun stays begun.
-    fn truncate(&mut self, published: u64) {
-        self.frames.truncate(published as usize);
-        self.places.truncate(published as usize);
-        let end = self.places.last().zip(self.frames.last());
-        self.at.1 = match end {
-            Some((place, frame)) if place.0 == self.at.0 => place.1 + frame.len(),
-            _ => HEADER_BYTES,
-        };
-    }
-
     fn segments(&self) -> u64 {
         self.at.0 + 1
     }
@@ -165,7 +154,7 @@ fn an_unprepared_roll_is_back_pressure() {
     assert_eq!(opened.journal.append(&next), Err(AppendError::NotReady));
     assert_eq!(opened.journal.append(&next), Err(AppendError::NotReady));
     assert_eq!(opened.journal.stalls(), 2);
-    disk.inject(Faults { capacity_bytes: Some(SEGMENT_BYTES as u64), sync_fails: false });
+    disk.inject(Faults { capacity_bytes: Some(SEGMENT_BYTES as u64), ..Faults::default() });
     let error = opened.preparer.poll(SeqNo::FIRST).unwrap_err();
     assert!(error.to_string().contains("no room"), "{error}");
     assert_eq!(opened.journal.append(&next), Err(AppendError::NotReady), "a full disk loses nothing");
@@ -351,7 +340,7 @@ fn what_survived_a_kill_is_synced_by_the_next_process() {
 fn a_failed_sync_is_final() {
     let disk = MemoryDisk::default();
     let (mut opened, mut model) = filled(&disk, &[100; 10]);
-    disk.inject(Faults { sync_fails: true, capacity_bytes: None });
+    disk.inject(Faults { sync_fails: true, ..Faults::default() });
     assert!(opened.syncer.poll().is_err());
     disk.inject(Faults::default());
     assert!(matches!(opened.syncer.poll(), Err(JournalError::Store(StoreError::Poisoned { .. }))));
@@ -591,34 +580,31 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(op, 1..120)
 }
 
-/// Runs `ops`, ends with a killed process, and gives what was published, what was synced, and the mark's handle.
-fn run(disk: &MemoryDisk, ops: &[Op]) -> (Model, u64) {
+/// Runs `ops`, ends with a killed process, and gives what was appended, up to where it was published, and up to where it
+/// was synced.
+fn run(disk: &MemoryDisk, ops: &[Op]) -> (Model, SeqNo, SeqNo) {
     let mut opened = open(disk).unwrap();
     let mut model = Model::default();
-    let mut published = 0;
-    let mut synced = 1;
+    let mut synced = SeqNo::FIRST;
     for (nth, op) in ops.iter().enumerate() {
         match op {
             Op::Append(len) => model.append(&mut opened, &vec![nth as u8 ^ 0x55; *len]),
             Op::Publish => {
                 opened.journal.publish();
             }
-            Op::Sync => synced = opened.syncer.poll().unwrap().value(),
+            Op::Sync => synced = opened.syncer.poll().unwrap(),
             Op::Prepare => {
                 opened.preparer.poll(SeqNo::FIRST).unwrap();
             }
             Op::Kill => {
                 drop(opened);
                 opened = open(disk).unwrap();
-                assert_eq!(opened.recovered.chain.next().value(), published + 1);
-                model.truncate(published);
+                assert_eq!(opened.recovered.chain.next().value(), model.frames.len() as u64 + 1);
             }
         }
-        published = opened.reader.next().value() - 1;
     }
-    drop(opened);
-    model.truncate(published);
-    (model, synced)
+    let published = opened.reader.next();
+    (model, published, synced)
 }
 
 #[derive(Clone, Debug)]
@@ -755,7 +741,7 @@ proptest! {
     #[test]
     fn damage_is_cut_at_the_tail_and_refused_elsewhere(ops in ops(), damage in damage()) {
         let disk = MemoryDisk::default();
-        let (model, _) = run(&disk, &ops);
+        let (model, ..) = run(&disk, &ops);
         let headers = headers(&disk, &model);
         disk.lose_mark();
         apply(&disk, &model, &damage);
@@ -776,13 +762,15 @@ proptest! {
     #[test]
     fn nothing_published_is_ever_cut_on_the_same_boot(ops in ops(), damage in damage()) {
         let disk = MemoryDisk::default();
-        let (model, _) = run(&disk, &ops);
+        let (model, published, _) = run(&disk, &ops);
         apply(&disk, &model, &damage);
         if let Ok(opened) = open(&disk) {
             if model.frames.is_empty() {
                 prop_assert_eq!(opened.recovered.chain.next(), SeqNo::FIRST);
             } else if opened.recovered.unproven.is_none() {
-                prop_assert_eq!(read_all(&opened.reader), model.frames);
+                let next = opened.recovered.chain.next();
+                prop_assert!(next >= published);
+                prop_assert_eq!(read_all(&opened.reader), &model.frames[..next.value() as usize - 1]);
             } else {
                 prop_assert_eq!(opened.recovered.unproven, Some(Unproven::SegmentsLost));
             }
@@ -794,15 +782,16 @@ proptest! {
     #[test]
     fn a_loss_of_power_keeps_what_was_synced(ops in ops(), seed in any::<u64>(), share in 0u64..=4) {
         let disk = MemoryDisk::default();
-        let (model, synced) = run(&disk, &ops);
+        let (model, _, synced) = run(&disk, &ops);
         disk.lose_power(|segment, sector| {
             let mixed = (seed ^ (segment << 32 | sector as u64)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
             (mixed >> 33) % 4 < share
         });
         match open(&disk) {
             Ok(opened) => {
-                let next = opened.recovered.chain.next().value();
+                let next = opened.recovered.chain.next();
                 prop_assert!(next >= synced, "{} was synced, {} is there", synced, next);
+                let next = next.value();
                 if next > 1 {
                     prop_assert_eq!(read_all(&opened.reader), &model.frames[..next as usize - 1]);
                 }
@@ -810,7 +799,7 @@ proptest! {
                     prop_assert_eq!(next as usize, model.frames.len() + 1);
                 }
             }
-            Err(JournalError::BadFrame { seq, .. }) => prop_assert!(seq.value() >= synced),
+            Err(JournalError::BadFrame { seq, .. }) => prop_assert!(seq >= synced),
             Err(JournalError::BadHeader { .. } | JournalError::Discontinuity { .. }) => {}
             Err(error) => prop_assert!(false, "{}", error),
         }

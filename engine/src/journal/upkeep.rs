@@ -70,16 +70,16 @@ impl Preparer {
         let active = self.shared.active.load(Ordering::Acquire);
         let mut gone = 0;
         let mut outcome = Ok(());
-        for pair in list.windows(2) {
-            let unneeded = pair[1].first().is_some_and(|next| next <= keep_from);
-            if held <= retain_bytes || pair[0].index >= active || !unneeded {
+        for segment in list.iter() {
+            let unneeded = segment.end().is_some_and(|end| end <= keep_from);
+            if held <= retain_bytes || segment.index >= active || !unneeded {
                 break;
             }
-            outcome = self.store.remove(pair[0].index);
+            outcome = self.store.remove(segment.index);
             if outcome.is_err() {
                 break;
             }
-            held -= pair[0].view.capacity() as u64;
+            held -= segment.view.capacity() as u64;
             gone += 1;
         }
         if gone > 0 {
@@ -121,7 +121,20 @@ pub struct Syncer {
 }
 
 impl Syncer {
-    /// Syncs what was published up to now and gives the watermark below which everything survives.
+    /// Whether there is anything that [`Syncer::poll`] has not synced yet.
+    pub fn is_behind(&self) -> bool {
+        let active = self.shared.active.load(Ordering::Acquire);
+        let is_whole = |segment: Arc<Segment>| segment.view.published().len() == self.offset;
+        self.segment != active || !self.shared.segment(active).is_some_and(is_whole)
+    }
+
+    /// Whether the last cut does not survive a loss of power yet.
+    pub fn is_unsettled(&self) -> bool {
+        !mark::is_settled(&self.mark, self.shared.synced.load().branch)
+    }
+
+    /// Syncs what was published up to now and gives the watermark below which everything survives. It speaks of the
+    /// record as it was when the call began; [`Journal::synced`] knows of a cut meanwhile.
     ///
     /// # Errors
     /// A failed sync is final: the kernel may have dropped what it could not write, and a later success would prove
@@ -131,9 +144,10 @@ impl Syncer {
             let place = self.store.place(self.segment);
             return Err(StoreError::Poisoned { place }.into());
         }
-        // In this order: the lengths looked at below then cover everything below `next`, and those of segments
-        // before `active` are final.
-        let next = self.shared.next();
+        // In this order: `next` is of this branch or a later one, the lengths looked at below cover everything below it,
+        // and those of segments before `active` are final.
+        let synced = self.shared.synced.load_full();
+        let (next, ended) = (self.shared.next(), self.shared.ended.load(Ordering::Acquire));
         let active = self.shared.active.load(Ordering::Acquire);
         loop {
             self.sync_segment()?;
@@ -142,8 +156,9 @@ impl Syncer {
             }
             (self.segment, self.offset) = (self.segment + 1, 0);
         }
-        mark::note_synced(&self.mark, next);
-        self.shared.synced.store(next.value(), Ordering::Release);
+        // If the record was cut meanwhile, nobody looks at this branch any more, and the mark counts with the cut.
+        mark::note_synced(&self.mark, next, synced.branch);
+        synced.advance(next, ended);
         Ok(next)
     }
 

@@ -22,7 +22,11 @@ pub const PAGE_BYTES: usize = 4096;
 struct Mapping {
     raw: MmapRaw,
     published: CachePadded<AtomicUsize>,
+    /// What the appender had written when it was dropped; [`APPENDING`] before.
+    left: AtomicUsize,
 }
+
+const APPENDING: usize = usize::MAX;
 
 impl Mapping {
     fn published(&self) -> &[u8] {
@@ -31,6 +35,13 @@ impl Mapping {
         // The bytes below it were written before the `Release` store that `len` was read from, and are never
         // written again: the only writer is the one `Appender`, which writes at and above the published length.
         unsafe { std::slice::from_raw_parts(self.raw.as_ptr(), len) }
+    }
+
+    fn left(&self) -> Option<&[u8]> {
+        let len = Some(self.left.load(Ordering::Acquire)).filter(|&len| len != APPENDING)?;
+        // SAFETY: `len` bytes lie inside the mapping and were written by the one appender before it stored `len` and
+        // was gone. There is never another, so nobody writes here any more.
+        Some(unsafe { std::slice::from_raw_parts(self.raw.as_ptr(), len) })
     }
 }
 
@@ -41,7 +52,8 @@ pub struct Memory {
 
 impl Memory {
     fn over(raw: MmapRaw) -> Memory {
-        Memory { mapping: Arc::new(Mapping { raw, published: CachePadded::new(AtomicUsize::new(0)) }) }
+        let published = CachePadded::new(AtomicUsize::new(0));
+        Memory { mapping: Arc::new(Mapping { raw, published, left: AtomicUsize::new(APPENDING) }) }
     }
 
     /// Zeroed memory of this process alone.
@@ -171,6 +183,12 @@ impl Appender {
     }
 }
 
+impl Drop for Appender {
+    fn drop(&mut self) {
+        self.mapping.left.store(self.written, Ordering::Release);
+    }
+}
+
 /// A reader of the published prefix. Cheap to clone; keeps the mapping alive.
 #[derive(Clone)]
 pub struct View {
@@ -182,6 +200,11 @@ impl View {
     #[inline]
     pub fn published(&self) -> &[u8] {
         self.mapping.published()
+    }
+
+    /// All that was appended, published or not, once the appender is gone: what the page cache keeps of a killed process.
+    pub(crate) fn left(&self) -> Option<&[u8]> {
+        self.mapping.left()
     }
 
     /// Bytes of the whole memory, published or not.
@@ -243,6 +266,18 @@ mod tests {
         appender.publish();
         assert_eq!(early.published(), b"abcdefgh");
         assert_eq!(prefix, b"abcd", "a slice taken before stays valid");
+    }
+
+    #[test]
+    fn what_an_appender_leaves_is_seen_once_it_is_gone() {
+        let mut appender = Memory::anonymous(16).unwrap().appender(0);
+        let view = appender.view();
+        appender.append(b"abc").unwrap();
+        appender.publish();
+        appender.append(b"def").unwrap();
+        assert_eq!((view.published(), view.left()), (&b"abc"[..], None));
+        drop(appender);
+        assert_eq!((view.published(), view.left()), (&b"abc"[..], Some(&b"abcdef"[..])));
     }
 
     #[test]

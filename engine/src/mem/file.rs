@@ -1,8 +1,64 @@
 //! The few calls on files that the standard library lacks.
 
-use std::fs::File;
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+const MODE: u32 = 0o640;
+/// A process that was killed just now, or the child of a fork before it runs its program, holds a lock for a moment.
+const CLAIM_ATTEMPTS: u32 = 10;
+const CLAIM_PAUSE: Duration = Duration::from_millis(20);
+/// Of who holds a lock, so much is read.
+const HOLDER_BYTES: u64 = 256;
+
+/// What came of [`claim`].
+#[derive(Debug)]
+pub enum Claim {
+    /// The lock is this process's for as long as the file is open.
+    Taken(File),
+    /// Somebody else has it.
+    Held {
+        /// Who, as far as is known.
+        by: String,
+    },
+}
+
+/// Takes the lock of the file at `path`, which is made when it is missing, and writes down who did.
+///
+/// # Errors
+/// What the system refused.
+pub fn claim(path: &Path) -> io::Result<Claim> {
+    let mut lock =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(MODE).open(path)?;
+    let mut attempts = CLAIM_ATTEMPTS;
+    while !try_lock(&lock)? {
+        attempts -= 1;
+        if attempts == 0 {
+            return Ok(Claim::Held { by: holder(&lock) });
+        }
+        thread::sleep(CLAIM_PAUSE);
+    }
+    let program = std::env::args_os().next().map(PathBuf::from);
+    let program = program.as_deref().and_then(Path::file_name).unwrap_or_default().display().to_string();
+    let holder = format!("process {} ({program})\n", std::process::id());
+    // Who holds it is a courtesy: a disk that is too full to say so keeps nobody from working.
+    let _ = lock.set_len(0).and_then(|()| lock.write_all(holder.as_bytes()));
+    Ok(Claim::Taken(lock))
+}
+
+/// Who holds `lock`, a file that was claimed.
+pub fn holder(lock: &File) -> String {
+    let mut holder = String::new();
+    let _ = lock.take(HOLDER_BYTES).read_to_string(&mut holder);
+    match holder.trim() {
+        "" => "another process".into(),
+        holder => holder.into(),
+    }
+}
 
 /// Takes the exclusive lock of `file`, which is open for writing, for as long as it is open. Gives whether it was free.
 ///
@@ -135,6 +191,18 @@ mod tests {
         drop(first);
         assert!(!is_locked(&reader).unwrap());
         assert!(try_lock(&second).unwrap());
+    }
+
+    #[test]
+    fn a_claim_names_its_holder_until_it_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let Claim::Taken(first) = claim(&path).unwrap() else { panic!("nobody else") };
+        let Claim::Held { by } = claim(&path).unwrap() else { panic!("held") };
+        assert!(by.starts_with(&format!("process {} (", std::process::id())), "{by}");
+        drop(first);
+        assert!(matches!(claim(&path).unwrap(), Claim::Taken(_)));
+        assert_eq!(claim(dir.path()).unwrap_err().kind(), io::ErrorKind::IsADirectory);
     }
 
     #[test]

@@ -185,6 +185,9 @@ pub trait ReadStore {
     fn place(&self, index: u64) -> String;
 }
 
+/// As which segment a [`MemoryDisk`] that loses power asks for its mark.
+pub const MARK: u64 = u64::MAX;
+
 /// What a disk writes whole or not at all.
 pub const SECTOR_BYTES: usize = 512;
 
@@ -195,6 +198,8 @@ pub struct Faults {
     pub capacity_bytes: Option<u64>,
     /// Every sync fails from now on.
     pub sync_fails: bool,
+    /// So many segments more are refused when they are to be created: a disk that takes its time.
+    pub creates_refused: u32,
 }
 
 #[derive(Default)]
@@ -221,18 +226,23 @@ impl Slot {
     /// The bytes as a process sees them.
     fn current(&self) -> Vec<u8> {
         let mut bytes = self.cached.as_ref().unwrap_or(&self.durable).clone();
-        let published = self.live.as_ref().map_or(&[][..], View::published);
-        bytes[..published.len()].copy_from_slice(published);
+        // A live process is seen as far as it has published; a killed one leaves all it has appended.
+        let live = self.live.as_ref().map_or(&[][..], |view| view.left().unwrap_or(view.published()));
+        bytes[..live.len()].copy_from_slice(live);
         bytes
     }
 }
 
 /// A store in memory, for tests and simulations: [`MemoryDisk`] outlives it as a disk outlives a process.
+///
+/// To drop it, and the memory that came from it, is to kill the process: all that was appended is still there, published,
+/// synced or not. What is not synced is lost with the [power](MemoryDisk::lose_power).
 pub struct MemoryStore {
     disk: Arc<Mutex<Disk>>,
 }
 
-/// The disk under a [`MemoryStore`]: survives it, can be cut from power and damaged.
+/// The disk under a [`MemoryStore`]: survives it, can be cut from power and damaged. All it does follows from what it is
+/// told: nothing depends on time or chance.
 #[derive(Clone, Default)]
 pub struct MemoryDisk {
     disk: Arc<Mutex<Disk>>,
@@ -277,8 +287,8 @@ impl MemoryDisk {
         lock(&self.disk).faults = faults;
     }
 
-    /// Cuts the power. Of what was published but not synced, only the sectors that `keep` picks (segment, number of the
-    /// sector) reached the disk, in any order. The store must be closed.
+    /// Cuts the power. Of what was appended but not synced, only the sectors that `keep` picks (segment, number of the
+    /// sector) reached the disk, in any order; the mark is asked for as segment [`MARK`]. The store must be closed.
     ///
     /// # Panics
     /// When the disk is open.
@@ -286,7 +296,6 @@ impl MemoryDisk {
         let mut disk = lock(&self.disk);
         assert!(!disk.open, "close the store first");
         disk.boot += 1;
-        disk.mark = None;
         for (&index, slot) in &mut disk.segments {
             let current = slot.current();
             let sectors = slot.durable.chunks_mut(SECTOR_BYTES).zip(current.chunks(SECTOR_BYTES));
@@ -297,9 +306,20 @@ impl MemoryDisk {
             }
             (slot.cached, slot.live) = (None, None);
         }
+        if let Some(current) = disk.mark.take() {
+            let current = current.values();
+            let durable = disk.durable_mark.get_or_insert_with(|| Box::new([0; CELLS]));
+            let sectors = durable.chunks_mut(SECTOR_BYTES / 8).zip(current.chunks(SECTOR_BYTES / 8));
+            for (number, (durable, current)) in sectors.enumerate() {
+                if durable != current && keep(MARK, number) {
+                    durable.copy_from_slice(current);
+                }
+            }
+        }
     }
 
-    /// Changes the stored bytes of segment `index`: damage, or a look at them. The store must be closed.
+    /// Changes the stored bytes of segment `index`: damage, or a look at them. What is changed is changed for good; what
+    /// is not synced stays so. The store must be closed.
     ///
     /// # Panics
     /// When the disk is open or has no such segment.
@@ -307,9 +327,17 @@ impl MemoryDisk {
         let mut disk = lock(&self.disk);
         assert!(!disk.open, "close the store first");
         let slot = disk.segments.get_mut(&index).expect("the segment exists");
-        slot.durable = slot.current();
-        (slot.cached, slot.live) = (None, None);
-        with(&mut slot.durable)
+        let before = slot.current();
+        let mut bytes = before.clone();
+        let outcome = with(&mut bytes);
+        slot.durable.resize(bytes.len(), 0);
+        for (at, &byte) in bytes.iter().enumerate() {
+            if before.get(at) != Some(&byte) {
+                slot.durable[at] = byte;
+            }
+        }
+        (slot.cached, slot.live) = (Some(bytes), None);
+        outcome
     }
 
     /// Loses segment `index` altogether.
@@ -344,6 +372,10 @@ impl Store for MemoryStore {
         if disk.faults.capacity_bytes.is_some_and(|capacity| used + bytes as u64 > capacity) {
             let source = io::ErrorKind::StorageFull.into();
             return Err(StoreError::Full { place: place(index), bytes: bytes as u64, source });
+        }
+        if disk.faults.creates_refused > 0 {
+            disk.faults.creates_refused -= 1;
+            return Err(StoreError::of(place(index), "create the segment", io::Error::other("injected")));
         }
         if disk.segments.contains_key(&index) {
             return Err(StoreError::of(
@@ -480,7 +512,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_what_a_killed_process_published() {
+    fn keeps_what_a_killed_process_appended() {
         let disk = MemoryDisk::default();
         let store = disk.open().unwrap();
         assert!(matches!(disk.open(), Err(StoreError::Locked { .. })));
@@ -490,7 +522,7 @@ mod tests {
         drop((store, appender));
         let store = disk.open().unwrap();
         assert_eq!(Store::list(&store).unwrap(), [SegmentInfo { index: 3, bytes: 4096 }]);
-        assert_eq!(&store.open(3).unwrap().bytes()[..8], b"whole\0\0\0");
+        assert_eq!(&store.open(3).unwrap().bytes()[..18], b"wholeunpublished\0\0");
         assert_eq!(store.mark().load(5), 9);
     }
 
@@ -531,11 +563,41 @@ mod tests {
     }
 
     #[test]
+    fn a_loss_of_power_keeps_any_sectors_of_the_mark() {
+        let disk = MemoryDisk::default();
+        let store = disk.open().unwrap();
+        for (at, value) in [(5, 9), (70, 7)] {
+            store.mark().store(at, value);
+        }
+        drop(store);
+        let mut asked = Vec::new();
+        disk.lose_power(|segment, sector| {
+            asked.push((segment, sector));
+            sector == 1
+        });
+        assert_eq!(asked, [(MARK, 0), (MARK, 1)]);
+        let mark = disk.open().unwrap().mark();
+        assert_eq!((mark.load(5), mark.load(70)), (0, 7));
+    }
+
+    #[test]
+    fn damage_makes_nothing_durable_but_itself() {
+        let disk = MemoryDisk::default();
+        let store = disk.open().unwrap();
+        drop(published(&store, 0, &[1; 1000]));
+        drop(store);
+        disk.with_segment(0, |bytes| bytes[700] ^= 4);
+        disk.with_segment(0, |bytes| assert_eq!((bytes[700], bytes[701]), (5, 1)));
+        disk.lose_power(|_, _| false);
+        disk.with_segment(0, |bytes| assert_eq!((bytes[700], bytes[701]), (5, 0)));
+    }
+
+    #[test]
     fn full_disks_and_failing_syncs() {
         let disk = MemoryDisk::default();
         let store = disk.open().unwrap();
         drop(published(&store, 0, b""));
-        disk.inject(Faults { capacity_bytes: Some(6000), sync_fails: true });
+        disk.inject(Faults { capacity_bytes: Some(6000), sync_fails: true, creates_refused: 0 });
         let error = store.create(1, 4096).err().unwrap();
         assert!(error.is_full() && error.to_string().contains("free some"), "{error}");
         assert_eq!(Store::list(&store).unwrap().len(), 1);
@@ -543,6 +605,11 @@ mod tests {
         disk.inject(Faults::default());
         assert!(matches!(store.sync(0, 0..1), Err(StoreError::Poisoned { .. })), "never retried");
         assert!(matches!(store.sync_mark(), Err(StoreError::Poisoned { .. })));
+        disk.inject(Faults { creates_refused: 2, ..Faults::default() });
+        for _ in 0..2 {
+            let error = store.create(1, 4096).err().unwrap();
+            assert!(error.to_string().contains("injected") && !error.is_full(), "{error}");
+        }
         assert!(store.create(1, 4096).is_ok());
         assert!(store.create(1, 4096).is_err(), "exists");
         store.remove(1).unwrap();

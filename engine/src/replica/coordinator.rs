@@ -69,9 +69,13 @@ pub trait Coordinator: Send {
 }
 
 /// The newest record that a coordinator was seen to hold. It never goes back: one that does was restored from an older
-/// copy, or tampered with, and acting on what it says now could bring back a primary that others have replaced.
+/// copy, or tampered with, and acting on what it says from then on could bring back a primary that others have replaced.
+/// So it is refused for good; whoever puts it right starts the nodes again.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct LastSeen(Option<Versioned>);
+pub struct LastSeen {
+    newest: Option<Versioned>,
+    went_back: Option<WentBack>,
+}
 
 /// What a coordinator did not keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -119,27 +123,56 @@ impl LastSeen {
     /// Takes note of what was found.
     ///
     /// # Errors
-    /// It contradicts what was seen before, which stays as it was.
+    /// It contradicts what was seen before, or something before did.
     pub fn check(&mut self, found: Option<Versioned>) -> Result<(), WentBack> {
-        if let Some(seen) = self.0 {
-            let Some(found) = found else {
-                return Err(WentBack::Gone { revision: seen.revision, epoch: seen.record.epoch });
-            };
-            if found.revision < seen.revision {
-                return Err(WentBack::Revision { found: found.revision, seen: seen.revision });
-            }
-            if found.revision == seen.revision && found.record != seen.record {
-                return Err(WentBack::Changed(seen.revision));
-            }
-            let (old, new) = (&seen.record, &found.record);
-            if new.epoch < old.epoch {
-                return Err(WentBack::Epoch { found: new.epoch, seen: old.epoch });
-            }
-            if new.epoch == old.epoch && new.primary != old.primary {
-                return Err(WentBack::Primary { epoch: new.epoch, found: new.primary, seen: old.primary });
-            }
+        let sound = self.trusted().and_then(|()| self.follows(found));
+        match sound {
+            Ok(()) => self.newest = found,
+            Err(error) => self.went_back = Some(error),
         }
-        self.0 = found;
+        sound
+    }
+
+    /// Whether the coordinator never went back.
+    ///
+    /// # Errors
+    /// How it first did.
+    pub fn trusted(&self) -> Result<(), WentBack> {
+        self.went_back.map_or(Ok(()), Err)
+    }
+
+    /// Whether a swap of version `expected` is lost already: a newer one was seen.
+    pub fn is_lost(&self, expected: u64) -> bool {
+        self.newest.is_some_and(|newest| expected < newest.revision)
+    }
+
+    /// Whether the coordinator never went back, and `record` as the next version would not either.
+    ///
+    /// # Errors
+    /// How it did, or would.
+    pub fn check_swap(&self, expected: u64, record: Record) -> Result<(), WentBack> {
+        self.trusted()?;
+        self.follows(Some(Versioned { revision: expected.saturating_add(1), record }))
+    }
+
+    fn follows(&self, found: Option<Versioned>) -> Result<(), WentBack> {
+        let Some(seen) = self.newest else { return Ok(()) };
+        let Some(found) = found else {
+            return Err(WentBack::Gone { revision: seen.revision, epoch: seen.record.epoch });
+        };
+        if found.revision < seen.revision {
+            return Err(WentBack::Revision { found: found.revision, seen: seen.revision });
+        }
+        let (old, new) = (&seen.record, &found.record);
+        if found.revision == seen.revision && new != old {
+            return Err(WentBack::Changed(seen.revision));
+        }
+        if new.epoch < old.epoch {
+            return Err(WentBack::Epoch { found: new.epoch, seen: old.epoch });
+        }
+        if new.epoch == old.epoch && new.primary != old.primary {
+            return Err(WentBack::Primary { epoch: new.epoch, found: new.primary, seen: old.primary });
+        }
         Ok(())
     }
 }
@@ -171,6 +204,7 @@ mod tests {
             assert_eq!(seen.check(found), Ok(()), "{found:?}");
         }
         let seen_member = Member { node: NodeId(1), incarnation: 1 };
+        let found_member = Member { node: NodeId(0), incarnation: 1 };
         for (found, expected) in [
             (None, WentBack::Gone { revision: 6, epoch: 3 }),
             (version(5, 3, 1, &[1]), WentBack::Revision { found: 5, seen: 6 }),
@@ -179,15 +213,33 @@ mod tests {
             (version(7, 2, 1, &[1]), WentBack::Epoch { found: 2, seen: 3 }),
             (
                 version(7, 3, 0, &[0, 1]),
-                WentBack::Primary {
-                    epoch: 3,
-                    found: Member { node: NodeId(0), incarnation: 1 },
-                    seen: seen_member,
-                },
+                WentBack::Primary { epoch: 3, found: found_member, seen: seen_member },
             ),
         ] {
+            let mut seen = seen;
+            assert_eq!(seen.trusted(), Ok(()));
             assert_eq!(seen.check(found), Err(expected));
+            let forward = version(9, 9, 1, &[1]);
+            assert_eq!(seen.check(forward), Err(expected), "it is not trusted again");
+            assert_eq!(
+                (seen.trusted(), seen.check_swap(9, forward.unwrap().record)),
+                (Err(expected), Err(expected))
+            );
         }
-        assert_eq!(seen.check(version(7, 3, 1, &[0, 1])), Ok(()), "what was refused has changed nothing");
+        assert_eq!(seen.check(version(7, 3, 1, &[0, 1])), Ok(()));
+    }
+
+    #[test]
+    fn swaps_that_are_lost_or_go_back_are_told_beforehand() {
+        let record = |epoch, primary| version(9, epoch, primary, &[primary]).unwrap().record;
+        let mut seen = LastSeen::default();
+        assert_eq!((seen.is_lost(0), seen.check_swap(0, record(1, 1))), (false, Ok(())));
+        seen.check(version(7, 3, 1, &[1])).unwrap();
+        assert!(seen.is_lost(6) && !seen.is_lost(7) && !seen.is_lost(8));
+        assert_eq!(seen.check_swap(7, record(4, 0)), Ok(()));
+        assert_eq!(seen.check_swap(7, record(3, 1)), Ok(()));
+        assert_eq!(seen.check_swap(7, record(2, 1)), Err(WentBack::Epoch { found: 2, seen: 3 }));
+        assert!(matches!(seen.check_swap(7, record(3, 0)), Err(WentBack::Primary { .. })));
+        assert_eq!(seen.trusted(), Ok(()), "whoever asked was wrong, not the coordinator");
     }
 }

@@ -10,6 +10,7 @@
 
 use seqcast_wire::SeqNo;
 
+use super::broken::{Broken, Rule};
 use super::member::{Member, Members, NodeId};
 use crate::limits::MAX_NODES;
 
@@ -109,7 +110,7 @@ pub enum Standing {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
-    Grow,
+    Grow(Members),
     Shrink(NodeId),
 }
 
@@ -132,6 +133,7 @@ pub struct CommitGate {
     durable: SeqNo,
     committed: SeqNo,
     published: SeqNo,
+    broken: Broken,
 }
 
 impl CommitGate {
@@ -167,9 +169,16 @@ impl CommitGate {
             durable: SeqNo::FIRST,
             committed: published,
             published,
+            broken: Broken::NONE,
         };
         gate.on_appended(next);
         gate
+    }
+
+    /// The same with a rule broken on purpose, if one is.
+    pub fn breaking(mut self, broken: Broken) -> CommitGate {
+        self.broken = broken;
+        self
     }
 
     /// Epoch of this primary.
@@ -281,7 +290,10 @@ impl CommitGate {
     }
 
     fn acknowledge(&mut self, from: Member, next: SeqNo) -> Ack {
-        let Some(at) = self.local.as_slice().iter().position(|&member| member == from) else {
+        let is_from = |member: &Member| {
+            *member == from || (member.node == from.node && self.broken.is(Rule::StaleIncarnationCounted))
+        };
+        let Some(at) = self.local.as_slice().iter().position(is_from) else {
             return Ack::NotMember;
         };
         if next <= self.acked[at] {
@@ -295,6 +307,9 @@ impl CommitGate {
     fn commit(&mut self) {
         if self.deposed {
             return; // The record names another primary: what it commits is not this node's to say.
+        }
+        if self.broken.is(Rule::PublishBeforeCommit) {
+            self.committed = self.committed.max(self.appended);
         }
         let all = self.acked[..self.local.len()].iter().min();
         self.committed = self.committed.max(all.copied().unwrap_or(self.committed));
@@ -311,9 +326,12 @@ impl CommitGate {
         if next < self.committed {
             return Err(ChangeError::Behind { next, committed: self.committed });
         }
-        self.local = self.local.with(member).ok_or(ChangeError::NotAddable)?;
-        self.acked[self.local.len() - 1] = next.min(self.numbered);
-        self.change = Some(Change::Grow);
+        let grown = self.local.with(member).ok_or(ChangeError::NotAddable)?;
+        self.change = Some(Change::Grow(grown));
+        if !self.broken.is(Rule::GrowAfterSwap) {
+            self.local = grown;
+            self.acked[self.local.len() - 1] = next.min(self.numbered);
+        }
         self.check_sets();
         Ok(())
     }
@@ -329,6 +347,11 @@ impl CommitGate {
             return Err(ChangeError::NotRemovable);
         }
         self.change = Some(Change::Shrink(node));
+        if self.broken.is(Rule::LocalShrinkFirst) {
+            self.leave(node);
+            self.commit();
+            return Ok(());
+        }
         self.check_sets();
         Ok(())
     }
@@ -339,7 +362,7 @@ impl CommitGate {
             return None;
         }
         self.change.map(|change| match change {
-            Change::Grow => self.local,
+            Change::Grow(grown) => grown,
             Change::Shrink(node) => self.local.without(node),
         })
     }
@@ -350,10 +373,14 @@ impl CommitGate {
     /// When no change was outstanding.
     pub fn on_swapped(&mut self) {
         let stored = self.proposal().expect("a swap was outstanding");
-        if let Some(Change::Shrink(node)) = self.change {
-            let at = self.local.position(node).expect("it was in the set when the shrink began");
-            self.acked.copy_within(at + 1..self.local.len(), at);
-            self.local = stored;
+        match self.change {
+            Some(Change::Shrink(node)) => self.leave(node),
+            // Only with a rule broken: otherwise it is there by now.
+            Some(Change::Grow(grown)) if self.local != grown => {
+                self.local = grown;
+                self.acked[self.local.len() - 1] = self.committed;
+            }
+            _ => {}
         }
         self.stored = stored;
         self.change = None;
@@ -390,17 +417,28 @@ impl CommitGate {
         self.deposed = true;
     }
 
+    fn leave(&mut self, node: NodeId) {
+        if let Some(at) = self.local.position(node) {
+            self.acked.copy_within(at + 1..self.local.len(), at);
+            self.local = self.local.without(node);
+        }
+    }
+
     fn check_changeable(&self) -> Result<(), ChangeError> {
         if self.deposed {
             return Err(ChangeError::NotPrimary);
         }
-        if self.change.is_some() || self.unresolved {
+        let is_outstanding = self.change.is_some() || self.unresolved;
+        if is_outstanding && !self.broken.is(Rule::OverlappingChanges) {
             return Err(ChangeError::Outstanding);
         }
         Ok(())
     }
 
     fn check_sets(&self) {
+        if self.broken != Broken::NONE {
+            return;
+        }
         assert!(self.local.contains_all(&self.stored), "the local set contains the stored set");
         assert!(self.local.contains(self.me), "the primary is in its own set");
     }

@@ -1,25 +1,24 @@
-use seqcast_wire::SeqNo;
+use seqcast_wire::repl::{Position, Reach};
 
-use crate::frame::Chain;
+use crate::frame::{Chain, Frame, Kind};
 
-/// A point of an ordered history. Two histories that agree on a position agree on everything before it: each frame's CRC
-/// chains over the one before, and a number is never used twice in one epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// The number that comes next.
-    pub next: SeqNo,
-    /// Epoch of the last frame; 0 before the first.
-    pub epoch: u64,
-    /// CRC of the last frame; 0 before the first.
-    pub crc: u32,
+impl From<&Chain> for Position {
+    /// Where `chain` stands.
+    fn from(chain: &Chain) -> Position {
+        Position { at: reach(chain), epoch: chain.epoch(), crc: chain.crc() }
+    }
 }
 
-impl Position {
-    /// Before the first frame.
-    pub const START: Position = Position { next: SeqNo::FIRST, epoch: 0, crc: 0 };
+/// How far `chain` goes.
+pub(super) fn reach(chain: &Chain) -> Reach {
+    Reach { next: chain.next(), ended: chain.ended() }
+}
 
-    /// Where `chain` stands.
-    pub fn of(chain: &Chain) -> Position {
-        Position { next: chain.next(), epoch: chain.epoch(), crc: chain.crc() }
-    }
+/// Where a history stands behind `frame`.
+pub(super) fn behind(frame: &Frame<'_>) -> Position {
+    let at = match frame.kind() {
+        Kind::Message => Reach::to(frame.seq().next()),
+        Kind::End => Reach { next: frame.seq(), ended: true },
+    };
+    Position { at, epoch: frame.header().epoch.get(), crc: frame.header().crc.get() }
 }

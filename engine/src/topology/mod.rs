@@ -15,5 +15,5 @@ pub use environment::{Environment, Host};
 pub use node::{Node, Running};
 pub use plan::driver;
 pub use publisher::{publisher, publisher_in};
-pub use sequencer::{SequencerTrace, sequencer, sequencer_in, sequencer_on};
+pub use sequencer::{SequencerParts, SequencerTrace, sequencer, sequencer_in, sequencer_on};
 pub use subscriber::{SubscriberParts, subscriber, subscriber_in, subscriber_on};

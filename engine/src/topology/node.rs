@@ -15,8 +15,8 @@ const COLD_REST: Nanos = Nanos::from_millis(1);
 pub struct Node {
     /// Agents of the data path, by the default thread they share.
     hot: Vec<(&'static str, Box<dyn Agent>)>,
-    /// Agents that may block, each on a thread of its own.
-    cold: Vec<Box<dyn Agent>>,
+    /// Agents that may block, each on a thread of its own, with how long it rests when there was nothing to do.
+    cold: Vec<(Box<dyn Agent>, Nanos)>,
     /// What an operator should know: a driver not chosen, memory not locked.
     notices: Vec<String>,
 }
@@ -29,7 +29,12 @@ impl Node {
 
     /// Adds an agent that may block.
     pub fn add_cold(&mut self, agent: impl Agent + 'static) {
-        self.cold.push(Box::new(agent));
+        self.add_cold_resting(agent, COLD_REST);
+    }
+
+    /// Adds an agent that may block, and looks for work again after `rest` when there was none.
+    pub fn add_cold_resting(&mut self, agent: impl Agent + 'static, rest: Nanos) {
+        self.cold.push((Box::new(agent), rest));
     }
 
     /// Adds something that an operator should know.
@@ -67,7 +72,7 @@ impl Node {
 
     /// Takes the agents that may block, each to be run by hand where it may take its time.
     pub fn take_cold(&mut self) -> Vec<Box<dyn Agent>> {
-        std::mem::take(&mut self.cold)
+        std::mem::take(&mut self.cold).into_iter().map(|(agent, _)| agent).collect()
     }
 
     /// Takes the agents of the data path, each to be run by hand, with the name of its thread.
@@ -108,9 +113,9 @@ impl Node {
             runners.push(Runner::spawn(together(name, agents), config, stop).map_err(AgentError::failed)?);
         }
         let mut background = Vec::new();
-        for agent in cold {
+        for (agent, rest) in cold {
             let name = agent.name().to_owned();
-            let config = runner(&name, None, IdleStrategy::Sleep(COLD_REST), runtime, counters);
+            let config = runner(&name, None, IdleStrategy::Sleep(rest), runtime, counters);
             background.push(Runner::spawn(agent, config, stop).map_err(AgentError::failed)?);
         }
         Ok(Running { runners, background })

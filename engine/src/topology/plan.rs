@@ -9,9 +9,11 @@ use crate::downstream::{Pacing, SenderConfig};
 use crate::feed::{FeedConfig, Rollover, SessionRule, Start, Unfillable};
 use crate::io::{AnyDriver, DriverChoice, DriverConfig, open_best};
 use crate::mem::{Region, RegionSpec};
+use crate::replica::{self, ControlConfig, DetectorConfig, Member, StreamConfig};
 use crate::rewind::{Bucket, Prefix, ServerConfig};
 use crate::ring::broadcast::{self, RingSpec, Subscriptions, Writer};
 use crate::runtime::AgentError;
+use crate::time::Nanos;
 use seqcast_wire::{SeqNo, Session};
 
 use super::Node;
@@ -80,23 +82,19 @@ pub(super) fn feed(config: &Config, lines: usize, servers: usize) -> FeedConfig 
     }
 }
 
-/// A source's feed as the sequencer receives it, from number `next` of session `known` on if there was one before.
+/// A source's feed as the sequencer receives it; where in it, a primary knows from its order.
 ///
 /// The sequencer never leaves a hole in a source: what cannot be filled halts it, loudly, until it can.
-pub(super) fn source_feed(
-    config: &Config,
-    source: &config::Source,
-    known: Option<(Session, SeqNo)>,
-) -> FeedPlan {
+pub(super) fn source_feed(config: &Config, source: &config::Source) -> FeedPlan {
     let mut feed = feed(config, source.lines.len(), source.rewind_servers.len());
     feed.rollover = Rollover::AfterEnd;
     feed.on_unfillable = Unfillable::Halt;
-    feed.start = Start::At(known.map_or(SeqNo::FIRST, |(_, next)| next));
-    feed.session = match (source.session, known) {
-        (SourceSession::Only(session), _) | (SourceSession::Any, Some((session, _))) => {
-            SessionRule::Pinned(session)
-        }
-        (SourceSession::Any, None) => SessionRule::FirstSeen,
+    // A publisher may be away for longer than any number of requests takes. It keeps what is not committed, so it is
+    // asked until it is back.
+    feed.attempts = u32::MAX;
+    feed.session = match source.session {
+        SourceSession::Only(session) => SessionRule::Pinned(session),
+        SourceSession::Any => SessionRule::FirstSeen,
     };
     plan(config, feed, &source.lines, &source.rewind_servers)
 }
@@ -171,5 +169,50 @@ pub(super) fn rewind_server(
         total: bucket(limits.total_datagrams_per_s, limits.total_rate),
         max_sources: limits.max_clients,
         ..ServerConfig::new(session, allow.to_vec())
+    }
+}
+
+/// The rules of this node's role.
+pub(super) fn control(config: &Config, session: Session, me: Member) -> ControlConfig {
+    let cluster = config.cluster.as_ref();
+    let durability =
+        config.sequencer.as_ref().map_or(config::Durability::Memory, |section| section.durability);
+    ControlConfig {
+        me,
+        session,
+        has_coordinator: cluster.is_some(),
+        min_in_sync: config.min_in_sync(),
+        durability: match durability {
+            config::Durability::Memory => replica::Durability::Memory,
+            config::Durability::Disk => replica::Durability::Disk,
+        },
+        record_refresh: cluster.map_or(Nanos::ZERO, |cluster| cluster.record_refresh),
+        stagger: cluster.map_or(Nanos::ZERO, |cluster| cluster.stagger),
+        retry: Nanos::from_millis(2),
+    }
+}
+
+/// The streams' settings.
+pub(super) fn stream(config: &Config) -> StreamConfig {
+    let mut stream = StreamConfig::default();
+    if let Some(cluster) = &config.cluster {
+        stream.max_datagram_bytes = config.send.datagram_bytes;
+        stream.window_bytes = cluster.window_bytes;
+        stream.heartbeat = cluster.heartbeat;
+        // What fits the window is kept, if it comes early.
+        stream.stash_datagrams = (cluster.window_bytes / config.send.datagram_bytes).clamp(64, 1 << 14);
+    }
+    stream
+}
+
+/// When a silent node is suspected.
+pub(super) fn detector(config: &Config) -> DetectorConfig {
+    match &config.cluster {
+        Some(cluster) => DetectorConfig {
+            suspect_after: cluster.suspect_after,
+            max_suspect_after: cluster.max_suspect_after,
+            ..DetectorConfig::default()
+        },
+        None => DetectorConfig::default(),
     }
 }

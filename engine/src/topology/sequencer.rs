@@ -1,4 +1,4 @@
-//! A sequencer's process, alone in its in-sync set.
+//! A sequencer's process: alone in its in-sync set, or a node of a cluster.
 
 use seqcast_wire::{SeqNo, Session};
 use tracing::{info, warn};
@@ -6,25 +6,31 @@ use tracing::{info, warn};
 use super::{Environment, Host, Node, plan};
 use crate::agents::egress::{Egress, EgressPlan};
 use crate::agents::ingress::{Ingress, IngressPlan, IngressTrace, SourcePlan, Watermarks};
-use crate::agents::journal::{JournalAgent, JournalUpkeep, Retired, retired};
+use crate::agents::journal::{JournalUpkeep, Promises, Retired, retired};
+use crate::agents::leadership::{Admission, Directives};
+use crate::agents::links::{self, Desk, Links, LinksPlan};
 use crate::agents::meter::Meter;
+use crate::agents::replica::{Replica, ReplicaPlan};
 use crate::agents::rewind::Rewind;
 use crate::agents::snapshot::SnapshotServer;
+use crate::agents::steward::{self, Steward};
 use crate::agents::trace::Trace;
 use crate::book::{Books, BooksConfig};
-use crate::config::{self, Config, Durability, SourceSession};
-use crate::downstream::Sender;
+use crate::config::{self, Config, Durability};
 use crate::io::Driver;
-use crate::journal::{self, Journal, JournalConfig, JournalReader, Opened, Published, Recovered};
-use crate::replica::{self, CommitGate, Member, Members, NodeId};
+use crate::journal::{self, Journal, JournalConfig, JournalReader, Mark, Opened, Published, Recovered};
+use crate::replica::{Broken, Control, Coordinator, JournalState, Member, NodeId};
 use crate::ring::broadcast::Reader;
 use crate::runtime::AgentError;
-use crate::sequencer::{Sequencer, SourceId};
+use crate::sequencer::StartError;
 use crate::stat::Counters;
 use crate::sync::{Flag, Watermark};
+use crate::time::Nanos;
 
-/// This node, while the in-sync set is the primary alone.
-const ME: NodeId = NodeId(0);
+/// How the journal's cold side rests: a takeover waits for its promises.
+const UPKEEP_REST: Nanos = Nanos::from_micros(200);
+/// How the steward rests: a takeover waits for its answers.
+const STEWARD_REST: Nanos = Nanos::from_micros(200);
 
 /// Traces to hang on a sequencer's agents.
 pub struct SequencerTrace {
@@ -34,20 +40,30 @@ pub struct SequencerTrace {
     pub sources: Vec<Trace>,
 }
 
-/// The sequencer of `[sequencer]` with its journal, its rewind server and, if configured, its snapshot server.
-/// `books` says how the snapshot server's books are made.
+/// What a sequencer is given beside its configuration.
+#[derive(Default)]
+pub struct SequencerParts {
+    /// How the snapshot server's books are made.
+    pub books: BooksConfig,
+    /// Traces, if any.
+    pub trace: Option<SequencerTrace>,
+    /// Keeps the record of the primary and the in-sync set: for a node of a `[cluster]`.
+    pub coordinator: Option<Box<dyn Coordinator>>,
+    /// Where links and operators meet the node; without one, no control port is opened.
+    pub desk: Option<Desk>,
+    /// The rule of failover that is broken on purpose.
+    pub broken: Broken,
+}
+
+/// The sequencer of `[sequencer]` with its journal, its rewind server and, if configured, its snapshot server: alone, or as
+/// a node of `[cluster]`.
 ///
 /// # Errors
 /// A section is missing or a setting cannot work; the journal cannot be opened; what the driver refused.
-pub fn sequencer(
-    config: &Config,
-    counters: &Counters,
-    books: BooksConfig,
-    trace: Option<SequencerTrace>,
-) -> Result<Node, AgentError> {
+pub fn sequencer(config: &Config, counters: &Counters, parts: SequencerParts) -> Result<Node, AgentError> {
     let mut node = Node::default();
     let driver = Host.driver("ingress", config, &mut node)?;
-    node.merge(sequencer_on(driver, config, counters, books, trace)?);
+    node.merge(sequencer_on(driver, config, counters, parts)?);
     Ok(node)
 }
 
@@ -59,10 +75,9 @@ pub fn sequencer_on<D: Driver + Send + 'static>(
     ingress_driver: D,
     config: &Config,
     counters: &Counters,
-    books: BooksConfig,
-    trace: Option<SequencerTrace>,
+    parts: SequencerParts,
 ) -> Result<Node, AgentError> {
-    sequencer_in(&mut Host, ingress_driver, config, counters, books, trace)
+    sequencer_in(&mut Host, ingress_driver, config, counters, parts)
 }
 
 /// As [`sequencer_on()`], in an environment of the caller's choice.
@@ -74,17 +89,17 @@ pub fn sequencer_in<E: Environment, D: Driver + Send + 'static>(
     ingress_driver: D,
     config: &Config,
     counters: &Counters,
-    books: BooksConfig,
-    trace: Option<SequencerTrace>,
+    parts: SequencerParts,
 ) -> Result<Node, AgentError> {
     let feed = config.feed().map_err(AgentError::failed)?;
     let section = config.sequencer().map_err(AgentError::failed)?;
-    let Opened { journal, reader, preparer, syncer, mut mark, recovered } =
+    let Opened { journal, reader, preparer, syncer, mark, recovered } =
         open_journal(environment, config, feed.session)?;
-    let epoch = recovered.promised_epoch.max(recovered.chain.epoch()) + 1;
-    mark.promise(epoch).map_err(AgentError::failed)?;
-    let watermarks = watermarks(&recovered, reader.synced());
-    let (ended, over) = (Flag::new(), Flag::new());
+    let next = recovered.chain.next();
+    if config.cluster.is_none() && recovered.published > next {
+        return Err(AgentError::failed(StartError::Lost { published: recovered.published, next }));
+    }
+    let SequencerParts { books, trace, coordinator, desk, broken } = parts;
     let mut assembly = Assembly {
         environment,
         config,
@@ -92,30 +107,54 @@ pub fn sequencer_in<E: Environment, D: Driver + Send + 'static>(
         section,
         counters,
         node: Node::default(),
-        watermarks,
+        watermarks: watermarks(&recovered, reader.synced()),
         reader,
         recovered,
         answered: Watermark::new(),
-        ended,
-        over,
+        admission: Admission::default(),
+        directives: [Directives::new(), Directives::new()],
+        closing: retired(),
+        promises: Promises::new(),
+        ended: Flag::new(),
+        over: Flag::new(),
     };
 
     let feed_trace = trace.as_ref().map(|trace| trace.feed.clone());
-    let ring_reader = assembly.add_ingress(ingress_driver, epoch, trace)?;
-    let closing = retired();
-    assembly.add_journal(ring_reader, journal, closing.clone());
+    let ring_reader = assembly.add_ingress(ingress_driver, trace)?;
+    let is_wanted = desk.is_some();
+    let desk = desk.unwrap_or_default();
+    assembly.add_replica((ring_reader, journal), &mark, coordinator, desk.clone(), broken)?;
+    if is_wanted {
+        assembly.add_links(desk)?;
+    }
     assembly.add_egress(mark.published(), feed_trace)?;
     assembly.add_rewind()?;
     let keep_from = assembly.add_snapshot(books)?;
 
-    let Assembly { mut node, reader, watermarks, .. } = assembly;
-    let mut upkeep =
-        JournalUpkeep::new((preparer, syncer, mark, reader), closing, keep_from, watermarks.durable);
+    let Assembly { mut node, watermarks, closing, promises, .. } = assembly;
+    let parts = (preparer, syncer, mark);
+    let mut upkeep = JournalUpkeep::new(parts, closing, promises, keep_from, watermarks.durable);
     if section.durability == Durability::Disk {
         upkeep = upkeep.syncing();
     }
-    node.add_cold(upkeep);
+    node.add_cold_resting(upkeep, UPKEEP_REST);
     Ok(node)
+}
+
+/// Which node of the cluster a configuration is for; number 0 without one.
+///
+/// # Errors
+/// `sequencer.name` names no node.
+fn own_node(config: &Config, section: &config::Sequencer) -> Result<NodeId, AgentError> {
+    let Some(cluster) = &config.cluster else { return Ok(NodeId(0)) };
+    let at = cluster.nodes.iter().position(|node| node.name == section.name);
+    let at = at.ok_or_else(|| {
+        AgentError::failed(format_args!(
+            "sequencer.name is {:?}, and [cluster] has no such node",
+            section.name
+        ))
+    })?;
+    Ok(NodeId(at as u16))
 }
 
 /// A sequencer in the making.
@@ -131,7 +170,12 @@ struct Assembly<'a, E> {
     recovered: Recovered,
     /// Moves with every message that the rewind server sent again.
     answered: Watermark,
-    /// Raised when the end of the session is in the journal.
+    admission: Admission,
+    /// Of the ingress and of the egress.
+    directives: [Directives; 2],
+    closing: Retired,
+    promises: Promises,
+    /// Raised when the end of the session is committed.
     ended: Flag,
     /// Raised when it was published for long enough.
     over: Flag,
@@ -146,31 +190,18 @@ impl<E: Environment> Assembly<'_, E> {
     fn add_ingress<D: Driver + Send + 'static>(
         &mut self,
         driver: D,
-        epoch: u64,
         trace: Option<SequencerTrace>,
     ) -> Result<Reader, AgentError> {
-        let Assembly { config, section, recovered, .. } = self;
-        let gate = gate(config, section, recovered, epoch)?;
-        let mut sequencer = Sequencer::new(recovered.chain.clone(), epoch, recovered.published)
-            .map_err(AgentError::failed)?;
-        for (at, source) in section.sources.iter().enumerate() {
-            let state = recovered.chain.sources()[at];
-            if let SourceSession::Only(session) = source.session
-                && session != state.session
-            {
-                // The operator names another session: whatever came of the one before is all that will.
-                sequencer.on_source_end(SourceId(at as u16), state.session, state.next);
-            }
-        }
-        let sources = (0..).zip(&section.sources);
-        let sources = sources.map(|(at, source)| source_plan(config, recovered, at, source)).collect();
+        let Assembly { config, section, .. } = self;
+        let sources = section.sources.iter().map(|source| source_plan(config, source)).collect();
         let names = section.sources.iter().map(|source| source.name.as_str());
         let of_sources = names.map(|name| Meter::new(self.counters, "source", name));
         let meters = std::iter::once(self.meter("sequencer")).chain(of_sources).collect();
         let (ring, readers) = plan::ring(self.config, &mut self.node, 1)?;
         let (watermarks, over) = (self.watermarks.clone(), self.over.clone());
         let wall = self.environment.wall();
-        let plan = IngressPlan { sources, sequencer, gate, ring, watermarks, over, wall };
+        let (directives, admission) = (self.directives[0].clone(), self.admission.clone());
+        let plan = IngressPlan { sources, directives, admission, ring, watermarks, over, wall };
         let mut ingress = Ingress::open(driver, plan, meters)?;
         if self.section.end_with_sources {
             ingress = ingress.ending_with_sources();
@@ -182,25 +213,92 @@ impl<E: Environment> Assembly<'_, E> {
         readers.reader().map_err(AgentError::failed)
     }
 
-    fn add_journal(&mut self, ring: Reader, journal: Journal, closing: Retired) {
-        let flags = (self.ended.clone(), self.over.clone());
-        let appended = self.watermarks.appended.clone();
-        let agent = JournalAgent::new(ring, journal, closing, appended, flags, self.meter("journal"));
-        self.node.add_hot("order", agent);
+    fn add_replica(
+        &mut self,
+        (ring, journal): (Reader, Journal),
+        mark: &Mark,
+        coordinator: Option<Box<dyn Coordinator>>,
+        desk: Desk,
+        broken: Broken,
+    ) -> Result<(), AgentError> {
+        let (config, section, recovered) = (self.config, self.section, &self.recovered);
+        let me = Member { node: own_node(config, section)?, incarnation: recovered.incarnation };
+        let control = plan::control(config, self.feed.session, me);
+        let state = JournalState {
+            next: recovered.chain.next(),
+            ended: recovered.chain.ended(),
+            epoch: recovered.chain.epoch(),
+            published: recovered.published.min(recovered.chain.next()),
+        };
+        let client = match (&config.cluster, coordinator) {
+            (None, _) => None,
+            (Some(_), Some(coordinator)) => {
+                let (client, mailbox) = steward::mailbox();
+                let meter = self.meter("steward");
+                self.node.add_cold_resting(Steward::new(coordinator, mailbox, meter), STEWARD_REST);
+                Some(client)
+            }
+            (Some(_), None) => return Err(AgentError::failed("a node of a cluster needs a coordinator")),
+        };
+        let plan = ReplicaPlan {
+            control: Control::new(control, mark.promised_epoch(), state, broken),
+            me,
+            session: self.feed.session,
+            stream: plan::stream(config),
+            detector: plan::detector(config),
+            nodes: config
+                .cluster
+                .iter()
+                .flat_map(|cluster| &cluster.nodes)
+                .map(|node| node.replication)
+                .collect(),
+            syncs: section.durability == Durability::Disk,
+            lag_timeout: config.cluster.as_ref().map_or(Nanos(u64::MAX), |cluster| cluster.lag_timeout),
+            ring,
+            journal,
+            reader: self.reader.clone(),
+            retired: self.closing.clone(),
+            mark: mark.published(),
+            watermarks: self.watermarks.clone(),
+            listeners: self.directives.to_vec(),
+            admission: self.admission.clone(),
+            ended: self.ended.clone(),
+            over: self.over.clone(),
+            promises: self.promises.clone(),
+            coordinator: client,
+            desk,
+            wall: self.environment.wall(),
+            broken,
+        };
+        let driver = self.environment.driver("replica", config, &mut self.node)?;
+        let meter = self.meter("replica");
+        self.node.add_hot("order", Replica::open(driver, plan, meter)?);
+        Ok(())
+    }
+
+    /// Control connections and operators.
+    fn add_links(&mut self, desk: Desk) -> Result<(), AgentError> {
+        let Some(cluster) = &self.config.cluster else { return Ok(()) };
+        let plan = LinksPlan {
+            session: self.feed.session,
+            me: own_node(self.config, self.section)?,
+            incarnation: self.recovered.incarnation,
+            nodes: cluster.nodes.iter().map(|node| (node.name.clone(), node.replication)).collect(),
+            operators: cluster.operators.clone(),
+            wait: links::WAIT,
+        };
+        let links = Links::open(plan, desk, self.meter("links"))?;
+        self.node.add_cold(links);
+        Ok(())
     }
 
     fn add_egress(&mut self, mark: Published, trace: Option<Trace>) -> Result<(), AgentError> {
-        let next = self.recovered.chain.next();
-        let from = self.recovered.published.min(next).max(self.recovered.oldest);
-        let cursor = self.reader.cursor_at(from);
-        let cursor =
-            cursor.ok_or_else(|| AgentError::failed(format_args!("message {from} is not in the journal")))?;
-        let sender =
-            Sender::new(&plan::sender(self.config), self.feed.session, from).map_err(AgentError::failed)?;
         let plan = EgressPlan {
             lines: plan::out_lines(self.config, &self.feed.lines),
-            sender,
-            cursor,
+            sender: plan::sender(self.config),
+            session: self.feed.session,
+            journal: self.reader.clone(),
+            directives: self.directives[1].clone(),
             committed: self.watermarks.committed.clone(),
             published: self.watermarks.published.clone(),
             mark,
@@ -287,31 +385,9 @@ fn watermarks(recovered: &Recovered, synced: SeqNo) -> Watermarks {
     }
 }
 
-fn gate(
-    config: &Config,
-    section: &config::Sequencer,
-    recovered: &Recovered,
-    epoch: u64,
-) -> Result<CommitGate, AgentError> {
-    let me = Member { node: ME, incarnation: recovered.incarnation };
-    let alone = Members::of(&[me]).ok_or_else(|| AgentError::failed("an in-sync set of one"))?;
-    let durability = match section.durability {
-        Durability::Memory => replica::Durability::Memory,
-        Durability::Disk => replica::Durability::Disk,
-    };
-    let next = recovered.chain.next();
-    Ok(CommitGate::new(me, epoch, alone, config.min_in_sync(), durability, next, recovered.published))
-}
-
-fn source_plan(config: &Config, recovered: &Recovered, at: usize, source: &config::Source) -> SourcePlan {
-    let state = recovered.chain.sources()[at];
-    let is_ours = match source.session {
-        SourceSession::Any => state.session != Session::BLANK,
-        SourceSession::Only(session) => state.session == session,
-    };
-    let known = is_ours.then_some((state.session, state.next));
+fn source_plan(config: &Config, source: &config::Source) -> SourcePlan {
     SourcePlan {
-        feed: plan::source_feed(config, source, known),
+        feed: plan::source_feed(config, source),
         acknowledge_to: source.rewind_servers.first().copied().filter(|_| source.acknowledge),
     }
 }

@@ -2,12 +2,14 @@
 
 use std::io::Write;
 
+use seqcast_engine::agents::links::Desk;
 use seqcast_engine::book::{Books, BooksConfig};
-use seqcast_engine::topology::{self, Node};
+use seqcast_engine::topology::{self, Node, SequencerParts};
 use serde::Serialize;
 
 use super::Verdict;
 use super::process::{self, ConfigArgs, WiringArgs};
+use crate::coordinator;
 use crate::output::{Output, grouped, say};
 
 #[derive(clap::Args)]
@@ -46,7 +48,13 @@ pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<Verdict> {
         // Books that cannot be made are better known before the sources are joined.
         drop(Books::new(books)?);
     }
-    node.merge(topology::sequencer_on(driver, &config, &counters, books, None)?);
+    let parts = SequencerParts {
+        books,
+        coordinator: coordinator::open(&config)?,
+        desk: config.cluster.is_some().then(Desk::new),
+        ..SequencerParts::default()
+    };
+    node.merge(topology::sequencer_on(driver, &config, &counters, parts)?);
     say(format_args!("sequencing session {session}"));
     let mut halted = std::collections::BTreeSet::new();
     process::run(node, &config, &counters, &stop, || {

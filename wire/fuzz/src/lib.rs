@@ -9,6 +9,7 @@ use seqcast_wire::glimpse::EndOfSnapshot;
 use seqcast_wire::itch::Message;
 use seqcast_wire::mold::{self, Downstream, Kind, Packer, Request};
 use seqcast_wire::net::{FRAME_HEADER_BYTES, Frame, LinkType};
+use seqcast_wire::repl::{self, Datagram};
 use seqcast_wire::soup::{self, Packet};
 use seqcast_wire::{Error, SeqNo, Session, dump, itch};
 
@@ -24,6 +25,7 @@ pub const TARGETS: &[Target] = &[
     ("net", net),
     ("glimpse", glimpse),
     ("ack", ack),
+    ("repl", repl),
 ];
 
 /// MoldUDP64: what parses is written again byte for byte, and what a packer takes is read again.
@@ -222,5 +224,53 @@ pub fn ack(data: &[u8]) {
         assert_eq!(buffer, data);
         assert!(ack.committed <= ack.received);
         assert!(Request::parse(data).is_err());
+    }
+}
+
+/// CRC-32C bit by bit, as its polynomial says.
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    let bit = |crc: u32, _| (crc >> 1) ^ if crc & 1 == 1 { 0x82F6_3B78 } else { 0 };
+    !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), bit))
+}
+
+/// Writes a datagram of the replication stream with the check sum that `crc32c` makes.
+pub fn emit_repl(datagram: &Datagram<'_>, buffer: &mut [u8], crc32c: impl Fn(&[u8]) -> u32) -> usize {
+    match datagram {
+        Datagram::Append(append) => append.emit(buffer, crc32c),
+        Datagram::Ack(ack) => ack.emit(buffer, crc32c),
+        Datagram::Refuse(refuse) => refuse.emit(buffer, crc32c),
+    }
+}
+
+/// Replication: what parses is written again byte for byte, and its numbers do not contradict one another.
+pub fn repl(data: &[u8]) {
+    // Any check sum is taken for right: nobody finds one by chance.
+    let Some(claimed) = data.get(4..8).and_then(|crc| crc.first_chunk()) else {
+        assert!(Datagram::parse(data, crc32c).is_err());
+        return;
+    };
+    let claimed = u32::from_le_bytes(*claimed);
+    let parsed = Datagram::parse(data, |_| claimed);
+    let is_right = data.get(8..).is_some_and(|covered| crc32c(covered) == claimed);
+    assert_eq!(Datagram::parse(data, crc32c).is_ok(), parsed.is_ok() && is_right);
+    let Ok(datagram) = parsed else { return };
+    let mut buffer = vec![0; data.len()];
+    assert_eq!(emit_repl(&datagram, &mut buffer, |_| claimed), data.len());
+    assert_eq!(buffer, data);
+    assert_eq!(emit_repl(&datagram, &mut buffer[1..], |_| claimed), 0);
+    match datagram {
+        Datagram::Append(append) => {
+            assert!(append.head.published <= append.head.committed.next);
+            assert!(append.head.committed <= append.head.end && append.previous.at <= append.head.end);
+            assert!(append.frames.len().is_multiple_of(repl::FRAME_ALIGN_BYTES));
+            assert!(append.origin.epoch > 0);
+        }
+        Datagram::Ack(ack) => {
+            assert!(ack.verified <= ack.received && ack.received <= ack.tail.at);
+            assert!(ack.committed <= ack.tail.at);
+            assert!(ack.wanted.is_none_or(|wanted| wanted > ack.received));
+            assert!(ack.origin.epoch > 0 || ack.received == repl::Reach::NOTHING);
+        }
+        Datagram::Refuse(refuse) => assert!(refuse.origin.epoch > 0),
     }
 }

@@ -11,7 +11,7 @@ use seqcast_engine::io::fault::{FaultPlan, Faults};
 use seqcast_engine::runtime::{Clock, StopFlag};
 use seqcast_engine::stat::{Counters, CountersSpec};
 use seqcast_engine::time::Nanos;
-use seqcast_engine::topology::{self, Node, Running, SequencerTrace, SubscriberParts};
+use seqcast_engine::topology::{self, Node, Running, SequencerParts, SequencerTrace, SubscriberParts};
 use seqcast_wire::Session;
 
 use super::Args;
@@ -109,7 +109,8 @@ impl Stage {
         let mut sending = Node::default();
         let driver = wired(&config, &faults, 1, &mut sending)?;
         let trace = SequencerTrace { feed: feed_trace.clone(), sources: traces.clone() };
-        sending.merge(topology::sequencer_on(driver, &config, &counters, books(), Some(trace))?);
+        let order = SequencerParts { books: books(), trace: Some(trace), ..SequencerParts::default() };
+        sending.merge(topology::sequencer_on(driver, &config, &counters, order)?);
         for (index, trace) in (0..).zip(traces) {
             sending.merge(publisher(args, &config, index, source, &counters, trace)?);
         }

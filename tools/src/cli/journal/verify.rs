@@ -175,7 +175,9 @@ fn damage(error: &JournalError) -> Damage {
         | JournalError::MissingSegment { place } => (Some(place), None, None),
         JournalError::Discontinuity { place, expected, .. } => (Some(place), None, Some(expected.value())),
         JournalError::Short { place, found, .. } => (Some(place), None, Some(found.value())),
-        JournalError::Removed { place, seq } => (Some(place), None, Some(seq.value())),
+        JournalError::Misfit { place, seq }
+        | JournalError::Removed { place, seq }
+        | JournalError::TakenBack { place, seq, .. } => (Some(place), None, Some(seq.value())),
         JournalError::Store(_) | JournalError::Config(_) => (None, None, None),
     };
     Damage { what: error.to_string(), file: file.cloned(), offset, seq }

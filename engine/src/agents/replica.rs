@@ -1,0 +1,528 @@
+//! The replica agent: one node's part in keeping the order on several machines. It owns the journal.
+//!
+//! As primary it appends what the ingress numbered, streams the journal, read in place, to every other node, takes their
+//! acknowledgements, and moves the committed watermark. As standby it appends what the primary streams and acknowledges it.
+//! Which of the two it is, [`Control`] says; this agent carries out what that decides. A node that is alone is a primary
+//! without others.
+
+mod account;
+mod own;
+mod peers;
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use seqcast_wire::repl::{self, Datagram};
+use seqcast_wire::{SeqNo, Session};
+
+use self::own::Followed;
+use self::peers::{Finding, Peers};
+use super::ingress::Watermarks;
+use super::journal::{Promises, Retired};
+use super::leadership::{Admission, Directive, Directives, Lead};
+use super::links::{CommandOutcome, Desk, LinkChange};
+use super::meter::Meter;
+use super::status::What;
+use super::steward::CoordinatorClient;
+use crate::frame::{Chain, Frame};
+use crate::io::{Bind, Destination, Driver, EndpointId, EndpointSpec};
+use crate::journal::{AppendError, Journal, JournalReader, Published};
+use crate::limits::MAX_NODES;
+use crate::replica::{
+    Action, Answer, AppendOutcome, Broken, CommitGate, Control, DetectorConfig, Head, Inbound, JournalState,
+    Member, Position, Reach, Refusals, Role, StreamConfig,
+};
+use crate::ring::broadcast::Reader;
+use crate::runtime::{Agent, AgentError, WallClock};
+use crate::sync::Flag;
+use crate::time::Nanos;
+
+/// Frames appended in one duty cycle at most; readers see them together.
+const APPEND_LIMIT: usize = 1024;
+/// Datagrams taken from the driver in one duty cycle at most.
+const RECEIVE_LIMIT: usize = 256;
+/// An older primary is refused this often at most.
+const REFUSE_EVERY: Nanos = Nanos::from_micros(200);
+
+/// What a replica agent is built from.
+pub struct ReplicaPlan {
+    /// The role's rules.
+    pub control: Control,
+    /// This node.
+    pub me: Member,
+    /// The feed's session.
+    pub session: Session,
+    /// The streams' settings.
+    pub stream: StreamConfig,
+    /// When a silent node is suspected.
+    pub detector: DetectorConfig,
+    /// Every node's address, this one's included, by its number; empty for a node that is alone.
+    pub nodes: Vec<SocketAddrV4>,
+    /// Whether acknowledgements wait for the disk.
+    pub syncs: bool,
+    /// A standby whose acknowledgements stand still for longer leaves the set.
+    pub lag_timeout: Nanos,
+    /// What the ingress numbers.
+    pub ring: Reader,
+    /// The journal, to append.
+    pub journal: Journal,
+    /// The journal, to stream.
+    pub reader: JournalReader,
+    /// Where the journal goes in the end.
+    pub retired: Retired,
+    /// The published watermark that survives the process; on a standby, what it knows to be published.
+    pub mark: Published,
+    /// Shared with the other agents.
+    pub watermarks: Watermarks,
+    /// Of the ingress and the egress.
+    pub listeners: Vec<Directives>,
+    /// For the ingress.
+    pub admission: Admission,
+    /// Raised when the end of the session is committed.
+    pub ended: Flag,
+    /// Raised when there is nothing left to do.
+    pub over: Flag,
+    /// The cold side of the journal.
+    pub promises: Promises,
+    /// The coordinator; none for a node that is alone.
+    pub coordinator: Option<CoordinatorClient>,
+    /// Links, operators, and what they are told.
+    pub desk: Desk,
+    /// Tells when something happened, for people.
+    pub wall: WallClock,
+    /// The rule that is broken on purpose.
+    pub broken: Broken,
+}
+
+/// The agent.
+pub struct Replica<D> {
+    driver: D,
+    endpoint: Option<EndpointId>,
+    control: Control,
+    me: Member,
+    inbound: Inbound,
+    refusals: Refusals,
+    /// Who is to be refused: it leads an epoch below the one promised.
+    refuse: Option<SocketAddrV4>,
+    peers: Peers,
+    syncs: bool,
+    ring: Reader,
+    /// There until the agent is closed.
+    journal: Option<Journal>,
+    reader: JournalReader,
+    retired: Retired,
+    mark: Published,
+    watermarks: Watermarks,
+    listeners: Vec<Directives>,
+    admission: Admission,
+    ended: Flag,
+    over: Flag,
+    promises: Promises,
+    coordinator: Option<CoordinatorClient>,
+    desk: Desk,
+    wall: WallClock,
+    /// An operator wants this primary to hand over: the ticket of the command, and when it is given up.
+    retiring: Option<(u64, Nanos)>,
+    /// An operator wants this node to take over.
+    promoting: Option<(u64, Nanos)>,
+    /// As new primary: the end of what it inherited, until that is committed.
+    inherited: Option<SeqNo>,
+    was_admitting: bool,
+    status_due: Nanos,
+    counts: Counts,
+    meter: Meter,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    discarded_frames: u64,
+    strange_datagrams: u64,
+    damaged_datagrams: u64,
+    cuts: u64,
+    takeovers: u64,
+}
+
+/// How far something goes, as the gate counts: the end of the session takes no number, but a place.
+fn gate_number(reach: Reach) -> SeqNo {
+    if reach.ended { reach.next.next() } else { reach.next }
+}
+
+fn reach_of(chain: &Chain) -> Reach {
+    Reach { next: chain.next(), ended: chain.ended() }
+}
+
+/// What a gate's number means in a journal that goes as far as `whole`.
+fn reach_up_to(number: SeqNo, whole: Reach) -> Reach {
+    if number > whole.next { whole } else { Reach::to(number) }
+}
+
+impl<D: Driver> Replica<D> {
+    /// Opens the stream's endpoint.
+    ///
+    /// # Errors
+    /// What the driver refused, or a setting that cannot work.
+    pub fn open(mut driver: D, plan: ReplicaPlan, meter: Meter) -> Result<Replica<D>, AgentError> {
+        let endpoint = match plan.nodes.get(usize::from(plan.me.node.0)) {
+            Some(&local) => Some(driver.open(&EndpointSpec {
+                bind: Bind::Local { local, multicast_ttl: 1 },
+                receive_buffer_bytes: 8 << 20,
+                send_buffer_bytes: 8 << 20,
+            })?),
+            None => None,
+        };
+        let committed = Reach::to(plan.watermarks.committed.load());
+        let promised = plan.control.promised();
+        let inbound = Inbound::new(&plan.stream, plan.me, plan.session, promised, committed);
+        let inbound = inbound.map_err(AgentError::failed)?.breaking(plan.broken);
+        let peers = Peers::new(&plan)?;
+        Ok(Replica {
+            driver,
+            endpoint,
+            control: plan.control,
+            me: plan.me,
+            inbound,
+            refusals: Refusals::new(plan.me, plan.session, REFUSE_EVERY),
+            refuse: None,
+            peers,
+            syncs: plan.syncs,
+            ring: plan.ring,
+            journal: Some(plan.journal),
+            reader: plan.reader,
+            retired: plan.retired,
+            mark: plan.mark,
+            watermarks: plan.watermarks,
+            listeners: plan.listeners,
+            admission: plan.admission,
+            ended: plan.ended,
+            over: plan.over,
+            promises: plan.promises,
+            coordinator: plan.coordinator,
+            desk: plan.desk,
+            wall: plan.wall,
+            retiring: None,
+            promoting: None,
+            inherited: None,
+            was_admitting: false,
+            status_due: Nanos::ZERO,
+            counts: Counts::default(),
+            meter,
+        })
+    }
+
+    fn tail(&self) -> Position {
+        self.journal.as_ref().map_or(Position::START, |journal| journal.chain().into())
+    }
+
+    /// Takes what this node's cold agents bring.
+    fn attend(&mut self, now: Nanos) {
+        let Position { at, epoch, .. } = self.tail();
+        let published = self.mark.next().min(at.next);
+        self.control.on_history(JournalState { next: at.next, ended: at.ended, epoch, published });
+        while let Some(epoch) = self.promises.poll_made() {
+            self.tell(What::Promised, None, "");
+            self.control.on_promised(now, epoch);
+        }
+        if let Some(answer) = self.coordinator.as_mut().and_then(CoordinatorClient::poll) {
+            self.tell_answer(&answer);
+            self.control.on_answer(now, answer);
+        }
+        while let Some(event) = self.desk.poll_link() {
+            let Some(peer) = self.peers.of(event.node) else { continue };
+            if event.change == LinkChange::Dead {
+                peer.detector.on_link_closed(now);
+            }
+        }
+        while let Some(command) = self.desk.poll_command() {
+            self.command(now, command.ticket, command.what);
+        }
+    }
+
+    /// Takes what the other nodes sent.
+    fn receive(&mut self, now: Nanos) -> Result<usize, AgentError> {
+        if self.endpoint.is_none() {
+            return Ok(0);
+        }
+        let Replica { driver, control, inbound, peers, journal, reader, refuse, counts, .. } = self;
+        let Some(journal) = journal else { return Ok(0) };
+        let mut error = None;
+        let mut fatal = None;
+        let mut work = driver.poll_rx(now, RECEIVE_LIMIT, |received| {
+            let Ok(datagram) = Datagram::parse(received.bytes, crc32c::crc32c) else {
+                counts.strange_datagrams += 1;
+                return;
+            };
+            let Some(node) = peers.at(received.from, datagram.origin()) else {
+                counts.strange_datagrams += 1;
+                return;
+            };
+            let tail = Position::from(journal.chain());
+            match datagram {
+                Datagram::Append(append) => {
+                    let cuts = &mut counts.cuts;
+                    let mut own = Followed { journal: &mut *journal, reader, error: &mut error, cuts };
+                    match inbound.on_append(&append, &mut own) {
+                        AppendOutcome::Accepted => peers.on_heard(now, node),
+                        AppendOutcome::Stale => *refuse = Some(received.from),
+                        AppendOutcome::HigherEpoch { epoch, .. } => control.on_higher_epoch(now, epoch),
+                        AppendOutcome::Damaged(_) => counts.damaged_datagrams += 1,
+                        AppendOutcome::NotPrimary(_) | AppendOutcome::Foreign => {
+                            counts.strange_datagrams += 1
+                        }
+                        outcome => fatal = fatal.take().or(Some(outcome)),
+                    }
+                }
+                Datagram::Ack(ack) => {
+                    peers.on_heard(now, node);
+                    control.on_higher_epoch(now, ack.origin.epoch);
+                    if let Some(gate) = control.gate_mut() {
+                        peers.on_ack(now, node, &ack, tail, gate);
+                    }
+                }
+                Datagram::Refuse(repl::Refuse { origin }) => control.on_refused(now, node, origin.epoch),
+            }
+        })?;
+        let cuts = &mut counts.cuts;
+        let mut own = Followed { journal: &mut *journal, reader, error: &mut error, cuts };
+        match inbound.poll(&mut own) {
+            AppendOutcome::Accepted => {}
+            outcome => fatal = fatal.or(Some(outcome)),
+        }
+        if work > 0 {
+            self.watermarks.appended.advance(journal.publish());
+            work += 1;
+        }
+        match (error, fatal) {
+            (Some(error), _) => Err(AgentError::failed(error)),
+            (None, Some(AppendOutcome::Diverged(divergence))) => Err(AgentError::failed(divergence)),
+            (None, Some(AppendOutcome::Unreadable(seq))) => {
+                Err(AgentError::failed(format_args!("message {seq} of the own journal cannot be read")))
+            }
+            _ => Ok(work),
+        }
+    }
+
+    /// Carries out what the control decided.
+    fn act(&mut self, now: Nanos) -> Result<(), AgentError> {
+        while let Some(action) = self.control.poll_action() {
+            match action {
+                Action::StopAcknowledging(epoch) => self.inbound.stop_acking(epoch),
+                Action::Promise(epoch) => {
+                    if !self.promises.try_want(epoch) {
+                        return Err(AgentError::failed("the journal's cold side takes no promises"));
+                    }
+                }
+                Action::Ask(request) => {
+                    self.tell_request(&request);
+                    let asked = self.coordinator.as_mut().is_some_and(|client| client.try_submit(request));
+                    if !asked {
+                        self.control.on_answer(now, Answer::Unknown);
+                    }
+                }
+                Action::Follow { epoch, primary } => self.follow(now, epoch, primary)?,
+                Action::Lead { epoch } => self.lead(now, epoch)?,
+                Action::StepDown => self.rest()?,
+                Action::Tell(notice) => self.tell_notice(&notice),
+            }
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, now: Nanos, epoch: u64, primary: Member) -> Result<(), AgentError> {
+        let tail = self.tail();
+        let committed = self.watermarks.committed.load().min(tail.at.next);
+        let verified = match own::position_at(&self.reader, committed) {
+            Some(position) => position,
+            None => {
+                return Err(AgentError::failed(format_args!("message {committed} is not in the journal")));
+            }
+        };
+        self.inbound.follow(epoch, primary, verified);
+        if let Some(peer) = self.peers.of(primary.node) {
+            peer.detector.settle(now);
+        }
+        self.listeners.iter().try_for_each(|listener| give(listener, Directive::Rest))
+    }
+
+    fn lead(&mut self, now: Nanos, epoch: u64) -> Result<(), AgentError> {
+        self.inbound.stop_acking(epoch);
+        self.peers.lead(now, epoch)?;
+        self.retiring = None;
+        self.inherited = Some(gate_number(self.tail().at));
+        self.counts.takeovers += 1;
+        if let Some((ticket, _)) = self.promoting.take() {
+            self.desk.answer(ticket, CommandOutcome::Done("this node is primary"));
+        }
+        let Some(journal) = &self.journal else { return Ok(()) };
+        let chain = journal.chain();
+        for listener in &self.listeners {
+            let published = self.mark.next().min(chain.next());
+            let lead = Lead { epoch, chain: chain.clone(), published };
+            give(listener, Directive::Lead(Box::new(lead)))?;
+        }
+        Ok(())
+    }
+
+    fn rest(&mut self) -> Result<(), AgentError> {
+        self.admission.set(0);
+        self.was_admitting = false;
+        self.peers.rest();
+        if let Some((ticket, _)) = self.retiring.take() {
+            self.desk.answer(ticket, CommandOutcome::Done("another node is primary"));
+        }
+        self.listeners.iter().try_for_each(|listener| give(listener, Directive::Rest))
+    }
+
+    /// Appends what the ingress numbered in the epoch that this node leads; what it numbered in another is dropped.
+    fn append(&mut self) -> Result<usize, AgentError> {
+        let Some(journal) = &mut self.journal else { return Ok(0) };
+        let leading = self.control.gate().map_or(0, CommitGate::epoch);
+        let (mut work, mut appended) = (0, false);
+        while work < APPEND_LIMIT {
+            let Some(bytes) = self.ring.peek() else { break };
+            if Frame::view(bytes).is_ok_and(|frame| frame.header().epoch.get() == leading) {
+                match journal.append(bytes) {
+                    Ok(_) => appended = true,
+                    // The ring fills, the sequencer refuses, the publishers wait: nothing is lost.
+                    Err(AppendError::NotReady) => break,
+                    Err(error) => return Err(AgentError::failed(error)),
+                }
+            } else {
+                self.counts.discarded_frames += 1;
+            }
+            self.ring.advance();
+            work += 1;
+        }
+        if work > 0 {
+            self.ring.release();
+        }
+        if appended {
+            self.watermarks.appended.advance(journal.publish());
+        }
+        Ok(work)
+    }
+
+    /// How far the journal is durable.
+    fn durable(&self) -> Reach {
+        let Some(journal) = &self.journal else { return Reach::NOTHING };
+        let (whole, synced) = (reach_of(journal.chain()), journal.synced());
+        Reach { next: synced.min(whole.next), ended: whole.ended && journal.is_end_synced() }
+    }
+
+    /// As primary: tells the gate how far the journal is, and everybody what that commits.
+    fn commit(&mut self, now: Nanos) -> usize {
+        let (tail, durable) = (self.tail(), self.durable());
+        let published = self.watermarks.published.load();
+        let Some(gate) = self.control.gate_mut() else { return 0 };
+        let end = gate_number(tail.at);
+        gate.on_numbered(end);
+        gate.on_appended(end);
+        gate.on_durable(gate_number(durable));
+        gate.on_published(published.min(gate.committed()));
+        let (committed, epoch) = (gate.committed(), gate.epoch());
+        let is_admitting = gate.admitting().is_ok() && self.retiring.is_none();
+        self.admission.set(if is_admitting { epoch } else { 0 });
+        let committed = reach_up_to(committed, tail.at);
+        self.committed(committed);
+        self.tell_progress(gate_number(committed), is_admitting);
+        let Some(endpoint) = self.endpoint else { return 0 };
+        let head = Head { end: tail.at, committed, published: published.min(committed.next) };
+        self.peers.send(now, &head, tail, &mut self.driver, endpoint)
+    }
+
+    fn committed(&mut self, committed: Reach) {
+        self.watermarks.committed.advance(committed.next);
+        if committed.ended {
+            self.ended.raise();
+        }
+    }
+
+    /// As primary: who joins the set, who leaves it, and to whom to hand over.
+    fn review(&mut self, now: Nanos) {
+        let Some(gate) = self.control.gate() else { return };
+        match self.peers.review(now, gate) {
+            Some(Finding::CaughtUp(member, next)) => self.control.on_caught_up(member, next),
+            Some(Finding::Lost(node, why)) => self.control.on_lost(node, why),
+            None => {}
+        }
+        self.hand_over(now);
+    }
+
+    /// As standby: acknowledges, learns what is committed, and watches the primary.
+    fn stand_by(&mut self, now: Nanos) -> usize {
+        self.committed(self.inbound.committed());
+        if let Some(head) = self.inbound.head() {
+            let published = head.published.min(self.inbound.committed().next);
+            if published > self.mark.next() {
+                self.mark.advance(published);
+            }
+        }
+        let durable = self.syncs.then(|| self.durable());
+        let Some(endpoint) = self.endpoint else { return 0 };
+        let Replica { driver, inbound, peers, journal, control, .. } = self;
+        let Some(journal) = journal else { return 0 };
+        let followed = inbound.following().map(|(_, primary)| primary.node);
+        // While nobody is followed it says hello to all: the primary then begins to stream.
+        let mut to = [Destination { endpoint, to: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0) }; MAX_NODES];
+        let mut count = 0;
+        for peer in peers.list.iter().filter(|peer| followed.is_none_or(|node| peer.node == node)) {
+            to[count].to = peer.address;
+            count += 1;
+        }
+        let fill = |buffer: &mut [u8]| inbound.poll_ack(now, journal.chain(), durable, buffer);
+        let sent = driver.transmit(&to[..count], repl::ACK_BYTES, fill).unwrap_or_default().min(1);
+        for peer in &mut peers.list {
+            peer.detector.poll(now);
+            if Some(peer.node) == followed {
+                match peer.detector.suspected() {
+                    Some(suspicion) => control.on_suspicion(now, suspicion.into()),
+                    None => control.on_primary_heard(),
+                }
+            }
+        }
+        sent
+    }
+}
+
+fn give(listener: &Directives, directive: Directive) -> Result<(), AgentError> {
+    match listener.try_give(directive) {
+        true => Ok(()),
+        false => Err(AgentError::failed("an agent of this node does not take its directives")),
+    }
+}
+
+impl<D: Driver + Send> Agent for Replica<D> {
+    fn name(&self) -> &str {
+        "replica"
+    }
+
+    fn do_work(&mut self, now: Nanos) -> Result<usize, AgentError> {
+        let mut work = self.receive(now)?;
+        self.attend(now);
+        self.control.poll(now);
+        self.act(now)?;
+        work += self.append()?;
+        if self.control.role() == Role::Primary {
+            work += self.commit(now);
+            self.review(now);
+        } else {
+            work += self.stand_by(now);
+            self.give_up_commands(now);
+        }
+        self.act(now)?;
+        self.refuse(now);
+        if self.endpoint.is_some() {
+            self.driver.flush(now)?;
+        }
+        self.report(now);
+        if self.over.is_raised() { Err(AgentError::Finished) } else { Ok(work) }
+    }
+
+    fn on_close(&mut self, now: Nanos) {
+        // What is still in the ring was never acknowledged; append it all the same, it costs nothing.
+        while matches!(self.append(), Ok(work) if work > 0) {}
+        self.status_due = Nanos::ZERO;
+        self.report(now);
+        if let Some(journal) = self.journal.take() {
+            let _ = self.retired.push(journal);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The other nodes, as one node sees them.
+
+use std::net::SocketAddrV4;
+
+use seqcast_wire::{Session, repl};
+
+use super::own::Streamed;
+use super::{ReplicaPlan, gate_number};
+use crate::io::{Destination, Driver, EndpointId};
+use crate::journal::{Cursor, JournalReader};
+use crate::replica::{
+    AckOutcome, CommitGate, Detector, Head, Member, NodeId, Outbound, Position, StreamConfig, Suspect,
+};
+use crate::runtime::AgentError;
+use crate::time::Nanos;
+
+/// Datagrams sent to one node in one duty cycle at most.
+const SEND_LIMIT: usize = 64;
+
+/// Another node.
+pub(super) struct Peer {
+    pub(super) node: NodeId,
+    pub(super) address: SocketAddrV4,
+    pub(super) detector: Detector,
+    pub(super) heard_at: Option<Nanos>,
+    /// The stream to it, while this node leads.
+    pub(super) stream: Option<Outbound>,
+    cursor: Option<Cursor>,
+    /// It has nothing from where the journal begins.
+    pub(super) needs_image: bool,
+}
+
+/// All other nodes.
+pub(super) struct Peers {
+    pub(super) list: Vec<Peer>,
+    config: StreamConfig,
+    me: Member,
+    session: Session,
+    reader: JournalReader,
+    lag_timeout: Nanos,
+    pub(super) damaged: u64,
+}
+
+/// What the acknowledgements and silences of a duty cycle come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// The node has everything and keeps up.
+    CaughtUp(Member, seqcast_wire::SeqNo),
+    /// The node is gone or does not keep up.
+    Lost(NodeId, Suspect),
+}
+
+impl Peers {
+    pub(super) fn new(plan: &ReplicaPlan) -> Result<Peers, AgentError> {
+        let mut list = Vec::with_capacity(plan.nodes.len());
+        for (at, &address) in plan.nodes.iter().enumerate() {
+            let node = NodeId(at as u16);
+            if node == plan.me.node {
+                continue;
+            }
+            let detector = Detector::new(&plan.detector, Nanos::ZERO).map_err(AgentError::failed)?;
+            list.push(Peer {
+                node,
+                address,
+                detector,
+                heard_at: None,
+                stream: None,
+                cursor: None,
+                needs_image: false,
+            });
+        }
+        let (config, me, session) = (plan.stream.clone(), plan.me, plan.session);
+        let (reader, lag_timeout) = (plan.reader.clone(), plan.lag_timeout);
+        Ok(Peers { list, config, me, session, reader, lag_timeout, damaged: 0 })
+    }
+
+    pub(super) fn of(&mut self, node: NodeId) -> Option<&mut Peer> {
+        self.list.iter_mut().find(|peer| peer.node == node)
+    }
+
+    /// Who is at `address` and speaks of this session.
+    pub(super) fn at(&self, address: SocketAddrV4, origin: &repl::Origin) -> Option<NodeId> {
+        let peer = self.list.iter().find(|peer| peer.address == address)?;
+        (origin.node == peer.node.0 && origin.session == self.session).then_some(peer.node)
+    }
+
+    /// Streams to all from now on, in `epoch`.
+    ///
+    /// # Errors
+    /// A setting that cannot work.
+    pub(super) fn lead(&mut self, now: Nanos, epoch: u64) -> Result<(), AgentError> {
+        for peer in &mut self.list {
+            let stream = Outbound::new(&self.config, self.me, self.session, epoch, peer.node);
+            peer.stream = Some(stream.map_err(AgentError::failed)?);
+            (peer.cursor, peer.needs_image) = (None, false);
+            // That it was silent while somebody else led says nothing.
+            peer.detector.settle(now);
+        }
+        Ok(())
+    }
+
+    /// Streams no more.
+    pub(super) fn rest(&mut self) {
+        self.list.iter_mut().for_each(|peer| peer.stream = None);
+    }
+
+    /// Takes an acknowledgement, for the gate.
+    pub(super) fn on_ack(
+        &mut self,
+        now: Nanos,
+        node: NodeId,
+        ack: &repl::Ack,
+        tail: Position,
+        gate: &mut CommitGate,
+    ) {
+        let Peers { list, reader, damaged, .. } = self;
+        let Some(peer) = list.iter_mut().find(|peer| peer.node == node) else { return };
+        let Peer { stream: Some(stream), cursor, .. } = peer else { return };
+        let mut history = Streamed { reader, cursor, tail, damaged };
+        match stream.on_ack(now, ack, &mut history) {
+            AckOutcome::Verified { member, verified } => {
+                peer.needs_image = false;
+                gate.on_ack(member, gate.epoch(), gate_number(verified));
+            }
+            AckOutcome::NeedsImage { .. } => peer.needs_image = true,
+            AckOutcome::Hello { .. }
+            | AckOutcome::HigherEpoch(_)
+            | AckOutcome::Stale
+            | AckOutcome::Foreign
+            | AckOutcome::Ahead => {}
+        }
+    }
+
+    /// Something of this epoch was heard of `node`.
+    pub(super) fn on_heard(&mut self, now: Nanos, node: NodeId) {
+        if let Some(peer) = self.of(node) {
+            peer.detector.on_heard(now);
+            peer.heard_at = Some(now);
+        }
+    }
+
+    /// Sends what is due to each of them.
+    pub(super) fn send<D: Driver>(
+        &mut self,
+        now: Nanos,
+        head: &Head,
+        tail: Position,
+        driver: &mut D,
+        endpoint: EndpointId,
+    ) -> usize {
+        let Peers { list, reader, damaged, .. } = self;
+        let mut sent = 0;
+        for peer in list {
+            let Peer { address, stream: Some(stream), cursor, .. } = peer else { continue };
+            let to = [Destination { endpoint, to: *address }];
+            let size = stream.max_datagram_bytes();
+            for _ in 0..SEND_LIMIT {
+                let mut history = Streamed { reader, cursor, tail, damaged };
+                match driver.transmit(&to, size, |buffer| stream.poll(now, head, &mut history, buffer)) {
+                    Ok(0) | Err(_) => break,
+                    Ok(_) => sent += 1,
+                }
+            }
+        }
+        sent
+    }
+
+    /// What is found out about them, one thing a duty cycle: the set changes by one member at a time anyway.
+    pub(super) fn review(&mut self, now: Nanos, gate: &CommitGate) -> Option<Finding> {
+        let mut found = None;
+        for peer in &mut self.list {
+            peer.detector.poll(now);
+            let suspicion = peer.detector.suspected();
+            let Some(stream) = &peer.stream else { continue };
+            let is_member = gate.local().as_slice().iter().any(|member| member.node == peer.node);
+            if is_member {
+                let lost = match suspicion {
+                    Some(suspicion) => Some(suspicion.into()),
+                    None => (stream.lag(now).stuck > self.lag_timeout).then_some(Suspect::Lagging),
+                };
+                found = found.or(lost.map(|why| Finding::Lost(peer.node, why)));
+            }
+            if let Some((member, verified)) = stream.verified()
+                && suspicion.is_none()
+                && stream.is_caught_up(now)
+                && !gate.local().contains(member)
+            {
+                found = found.or(Some(Finding::CaughtUp(member, gate_number(verified))));
+            }
+        }
+        found
+    }
+}

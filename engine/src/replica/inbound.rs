@@ -1,0 +1,530 @@
+//! A standby's end of the stream.
+
+use seqcast_wire::repl::{self, Head, Origin, Position, Reach};
+use seqcast_wire::{SeqNo, Session};
+
+use super::broken::{Broken, Rule};
+use super::config::{StreamConfig, StreamConfigError};
+use super::member::{Member, NodeId};
+use super::position::{self, reach};
+use super::stash::Stash;
+use super::stats::InboundStats;
+use crate::frame::{Chain, ChainError, Frame, FrameError};
+use crate::time::Nanos;
+
+/// A standby's journal, as the stream writes it.
+pub trait Standby {
+    /// Where the journal ends.
+    fn chain(&self) -> &Chain;
+
+    /// Where the journal stands before the frame numbered `next`, an end of the session not counted in. `None` when
+    /// that cannot be read. Asked only for what lies between what is committed and the journal's end.
+    fn position_at(&mut self, next: SeqNo) -> Option<Position>;
+
+    /// Appends a frame, which was checked whole and is the next of the chain. `false`: there is no room now, try again.
+    fn append(&mut self, frame: &[u8]) -> bool;
+
+    /// Cuts everything from the frame numbered `to` on, an end of the session included. `false`: not now, try again.
+    /// What is durable is counted anew from `to` on: what was synced is not what will stand there.
+    fn cut_back(&mut self, to: SeqNo) -> bool;
+}
+
+/// What became of an [`Append`](repl::Append).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendOutcome {
+    /// It came from the primary that is followed, in its epoch, and was used, kept for later, or known already.
+    Accepted,
+    /// It is of an epoch below the one promised: answer with [`Refusals`](super::Refusals).
+    Stale,
+    /// It is of an epoch that this node does not follow yet: read the coordinator's record.
+    HigherEpoch {
+        /// The epoch.
+        epoch: u64,
+        /// Who claims to be its primary.
+        from: Member,
+    },
+    /// It is of the epoch followed, but not from its primary.
+    NotPrimary(Member),
+    /// Another session.
+    Foreign,
+    /// Some of its bytes are no frame. It was dropped; the primary is asked again.
+    Damaged(FrameError),
+    /// The primary's history is not the one that was verified. This must never happen: stop, and let people look.
+    Diverged(Divergence),
+    /// This node's own journal cannot be read at this number: stop.
+    Unreadable(SeqNo),
+}
+
+/// How the primary's history contradicts what was verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Divergence {
+    /// The histories differ before what was verified ends.
+    #[error(
+        "before message {next} the primary has epoch {theirs_epoch} with CRC-32C {theirs:08x}, this journal epoch {ours_epoch} with {ours:08x}, though it was verified"
+    )]
+    Verified {
+        /// Up to where this node had verified.
+        next: SeqNo,
+        /// Epoch of this journal's last verified frame.
+        ours_epoch: u64,
+        /// Its CRC.
+        ours: u32,
+        /// Epoch of the primary's frame.
+        theirs_epoch: u64,
+        /// Its CRC.
+        theirs: u32,
+    },
+    /// A frame is not the next one.
+    #[error("message {seq} of the primary's stream: {error}")]
+    Chain {
+        /// The number due.
+        seq: SeqNo,
+        /// Why it is not the next.
+        error: ChainError,
+    },
+    /// A frame is of a higher epoch than its primary.
+    #[error("message {seq} is of epoch {frame} in a stream of epoch {stream}")]
+    Epoch {
+        /// Number of the frame.
+        seq: SeqNo,
+        /// Its epoch.
+        frame: u64,
+        /// The primary's.
+        stream: u64,
+    },
+    /// This journal holds frames of the stream's own epoch that the primary does not have.
+    #[error("from message {next} on this journal has another history of epoch {epoch} than its primary")]
+    SameEpoch {
+        /// Where they differ.
+        next: SeqNo,
+        /// The epoch.
+        epoch: u64,
+    },
+}
+
+/// Why a datagram was not taken.
+enum Fault {
+    Damaged(FrameError),
+    Diverged(Divergence),
+    Unreadable(SeqNo),
+}
+
+/// What became of frames.
+#[derive(PartialEq, Eq)]
+enum Taken {
+    /// All of them are verified.
+    All,
+    /// They begin beyond what is verified.
+    Early,
+    /// The journal has no room for the rest now.
+    NoRoom,
+}
+
+/// The primary that is followed, in one epoch.
+#[derive(Debug)]
+struct Following {
+    epoch: u64,
+    primary: Member,
+    /// Up to here the journal equals the primary's history.
+    verified: Position,
+    /// How far the primary is: the most that it said in this epoch; `None` until it was heard.
+    head: Option<Head>,
+    /// A point of its history that the primary spoke of. What lies before was sent.
+    sent: Reach,
+    broken: Broken,
+}
+
+/// Takes the stream of one primary after another into a standby's journal, and acknowledges.
+///
+/// Nothing changes the journal but frames of the epoch followed, from its primary. They are compared with the journal
+/// from what is committed on; where they first differ the journal is cut, and they are appended. A tail that goes
+/// further than the primary's whole history is cut when all of it is older than the primary's epoch. So no
+/// datagram cuts what the epoch's primary has, however late it comes.
+#[derive(Debug)]
+pub struct Inbound {
+    session: Session,
+    me: Member,
+    heartbeat: Nanos,
+    promised: u64,
+    following: Option<Following>,
+    /// Nothing is acknowledged, not even that this node is there.
+    silent: bool,
+    stash: Stash,
+    committed: Reach,
+    /// What the last acknowledgement said: verified, received, wanted.
+    said: Option<(Reach, Reach, Option<Reach>)>,
+    ack_due: Nanos,
+    stats: InboundStats,
+    broken: Broken,
+}
+
+impl Inbound {
+    /// A standby that follows nobody yet, has promised epoch `promised` (0: none) and knows everything up to `committed`
+    /// to be committed.
+    ///
+    /// # Errors
+    /// A setting that cannot work.
+    pub fn new(
+        config: &StreamConfig,
+        me: Member,
+        session: Session,
+        promised: u64,
+        committed: Reach,
+    ) -> Result<Inbound, StreamConfigError> {
+        config.check()?;
+        Ok(Inbound {
+            session,
+            me,
+            heartbeat: config.heartbeat,
+            promised,
+            following: None,
+            silent: false,
+            stash: Stash::new(config.stash_datagrams, config.max_datagram_bytes),
+            committed,
+            said: None,
+            ack_due: Nanos::ZERO,
+            stats: InboundStats::default(),
+            broken: Broken::NONE,
+        })
+    }
+
+    /// The same with a rule broken on purpose, if one is.
+    pub fn breaking(mut self, broken: Broken) -> Inbound {
+        self.broken = broken;
+        self
+    }
+
+    /// Follows `primary` in `epoch`, whose promise is durable by now. `verified` is a position of this node's journal
+    /// up to which everything is committed.
+    ///
+    /// # Panics
+    /// When a higher epoch was promised, or the primary is this node: the caller would break its promise.
+    pub fn follow(&mut self, epoch: u64, primary: Member, verified: Position) {
+        assert!(epoch >= self.promised && epoch > 0, "an epoch below the promised one is refused for good");
+        assert!(primary.node != self.me.node, "a node does not follow itself");
+        self.promised = epoch;
+        let (sent, broken) = (Reach::NOTHING, self.broken);
+        self.following = Some(Following { epoch, primary, verified, head: None, sent, broken });
+        self.silent = false;
+        self.stash.clear();
+        self.committed = self.committed.max(verified.at);
+        self.said = None;
+    }
+
+    /// Follows nobody and acknowledges nothing until [`Inbound::follow`]: this node is a candidate, or became primary,
+    /// in `promised`. Call it before the promise is sent anywhere.
+    pub fn stop_acking(&mut self, promised: u64) {
+        self.promised = self.promised.max(promised);
+        self.following = None;
+        self.silent = true;
+        self.stash.clear();
+    }
+
+    /// Takes a datagram. Frames that the journal has no room for are kept: see [`Inbound::poll`].
+    pub fn on_append(&mut self, append: &repl::Append<'_>, standby: &mut impl Standby) -> AppendOutcome {
+        if let Some(refused) = self.refuse(&append.origin) {
+            return refused;
+        }
+        let Some(following) = &mut self.following else { return AppendOutcome::Accepted };
+        self.stats.datagrams += 1;
+        following.hear(append);
+        match following.take(append.previous, append.frames, standby, &mut self.stats) {
+            Ok(Taken::All) => {}
+            Ok(_) if append.frames.is_empty() => {}
+            Ok(_) if self.stash.insert(append.previous, append.frames) => self.stats.early_datagrams += 1,
+            Ok(_) => self.stats.dropped_datagrams += 1,
+            Err(fault) => return self.fault(fault),
+        }
+        self.poll(standby)
+    }
+
+    /// Why a datagram is none of this stream.
+    fn refuse(&mut self, from: &Origin) -> Option<AppendOutcome> {
+        let sender = Member { node: NodeId(from.node), incarnation: from.incarnation };
+        if from.session != self.session || sender.node == self.me.node {
+            self.stats.foreign_datagrams += 1;
+            return Some(AppendOutcome::Foreign);
+        }
+        if from.epoch < self.promised {
+            if self.broken.is(Rule::StaleEpochAccepted)
+                && let Some(following) = &mut self.following
+            {
+                (following.epoch, following.primary) = (from.epoch, sender);
+                return None;
+            }
+            self.stats.stale_datagrams += 1;
+            return Some(AppendOutcome::Stale);
+        }
+        match &self.following {
+            Some(following) if following.epoch == from.epoch => {
+                if following.primary == sender {
+                    return None;
+                }
+                self.stats.not_primary_datagrams += 1;
+                Some(AppendOutcome::NotPrimary(sender))
+            }
+            _ => {
+                self.stats.higher_epoch_datagrams += 1;
+                Some(AppendOutcome::HigherEpoch { epoch: from.epoch, from: sender })
+            }
+        }
+    }
+
+    /// Goes on with what waits for room in the journal or for its turn. Call in every duty cycle.
+    pub fn poll(&mut self, standby: &mut impl Standby) -> AppendOutcome {
+        let Some(following) = &mut self.following else { return AppendOutcome::Accepted };
+        while let Some((from, frames)) = self.stash.first()
+            && from.at <= following.verified.at
+        {
+            match following.take(from, frames, standby, &mut self.stats) {
+                Ok(Taken::All) => self.stash.remove_first(),
+                Ok(_) => break,
+                Err(fault) => {
+                    self.stash.remove_first();
+                    return self.fault(fault);
+                }
+            }
+        }
+        following.cut_longer_tail(standby, &mut self.stats);
+        if let Some(head) = following.head {
+            self.committed = self.committed.max(head.committed.min(following.verified.at));
+        }
+        AppendOutcome::Accepted
+    }
+
+    #[cold]
+    fn fault(&mut self, fault: Fault) -> AppendOutcome {
+        match fault {
+            Fault::Damaged(error) => {
+                self.stats.damaged_datagrams += 1;
+                AppendOutcome::Damaged(error)
+            }
+            Fault::Diverged(divergence) => {
+                self.stats.divergences += 1;
+                AppendOutcome::Diverged(divergence)
+            }
+            Fault::Unreadable(seq) => AppendOutcome::Unreadable(seq),
+        }
+    }
+
+    /// Writes the acknowledgement that is due into `buffer` and gives its length; 0 when none is. It goes to the primary
+    /// that is followed; as long as there is none, to every peer. `chain` is the journal's, with everything appended
+    /// published: a killed process leaves what was acknowledged. `durable` is how far the journal is synced, when
+    /// acknowledgements wait for the disk.
+    pub fn poll_ack(
+        &mut self,
+        now: Nanos,
+        chain: &Chain,
+        durable: Option<Reach>,
+        buffer: &mut [u8],
+    ) -> usize {
+        if self.silent {
+            return 0;
+        }
+        let ack = self.ack(chain, durable);
+        let says = (ack.verified, ack.received, ack.wanted);
+        if self.said == Some(says) && now < self.ack_due {
+            return 0;
+        }
+        let len = ack.emit(buffer, crc32c::crc32c);
+        if len > 0 {
+            self.stats.acks += 1;
+            self.said = Some(says);
+            self.ack_due = now + self.heartbeat;
+        }
+        len
+    }
+
+    fn ack(&self, chain: &Chain, durable: Option<Reach>) -> repl::Ack {
+        let received = self.verified();
+        repl::Ack {
+            origin: Origin {
+                session: self.session,
+                epoch: self.following.as_ref().map_or(0, |following| following.epoch),
+                node: self.me.node.0,
+                incarnation: self.me.incarnation,
+            },
+            tail: Position::from(chain),
+            verified: match durable {
+                // The end of the session counts only with all that comes before it.
+                Some(durable) if durable < received => Reach::to(durable.next),
+                _ => received,
+            },
+            received,
+            wanted: self.wanted(),
+            committed: self.committed,
+        }
+    }
+
+    /// Up to where something is missing.
+    fn wanted(&self) -> Option<Reach> {
+        let following = self.following.as_ref()?;
+        let known = match self.stash.first() {
+            Some((from, _)) => from.at,
+            None => following.sent,
+        };
+        Some(known).filter(|known| *known > following.verified.at)
+    }
+
+    /// The epoch promised: no lower one is heeded.
+    pub fn promised(&self) -> u64 {
+        self.promised
+    }
+
+    /// The epoch and the primary that are followed.
+    pub fn following(&self) -> Option<(u64, Member)> {
+        self.following.as_ref().map(|following| (following.epoch, following.primary))
+    }
+
+    /// How far the journal equals the history of the primary that is followed; nothing when there is none.
+    pub fn verified(&self) -> Reach {
+        self.following.as_ref().map_or(Reach::NOTHING, |following| following.verified.at)
+    }
+
+    /// How far is committed, of what the journal holds.
+    pub fn committed(&self) -> Reach {
+        self.committed
+    }
+
+    /// How far the primary that is followed is, by the most that it said; `None` until it was heard.
+    pub fn head(&self) -> Option<&Head> {
+        self.following.as_ref().and_then(|following| following.head.as_ref())
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> &InboundStats {
+        &self.stats
+    }
+}
+
+impl Following {
+    /// Notes how far the primary is. In one epoch all of that only grows, so the most that was said is true.
+    fn hear(&mut self, append: &repl::Append<'_>) {
+        let head = self.head.get_or_insert(append.head);
+        head.end = head.end.max(append.head.end);
+        head.committed = head.committed.max(append.head.committed);
+        head.published = head.published.max(append.head.published);
+        self.sent = self.sent.max(append.previous.at);
+    }
+
+    /// Verifies or appends frames that begin at `from` in the primary's history.
+    fn take(
+        &mut self,
+        from: Position,
+        frames: &[u8],
+        standby: &mut impl Standby,
+        stats: &mut InboundStats,
+    ) -> Result<Taken, Fault> {
+        if from.at > self.verified.at {
+            // Histories that agree on a position agree on everything before.
+            let own = own_position(standby, from.at)?;
+            if own.is_none_or(|own| own != from && !self.broken.is(Rule::TruncationByNumber)) {
+                return Ok(Taken::Early);
+            }
+            stats.verified += from.at.next.since(self.verified.at.next);
+            self.verified = from;
+        }
+        let (mut at, mut rest) = (from, frames);
+        while !rest.is_empty() {
+            let frame = Frame::view(rest).map_err(Fault::Damaged)?;
+            rest = &rest[frame.framed_bytes()..];
+            let behind = position::behind(&frame);
+            if behind.at > self.verified.at {
+                let frame = Frame::parse(frame.bytes()).map_err(Fault::Damaged)?;
+                self.check(at, &frame).map_err(Fault::Diverged)?;
+                if !self.step(&frame, behind, standby, stats)? {
+                    stats.no_room += 1;
+                    return Ok(Taken::NoRoom);
+                }
+            }
+            at = behind;
+        }
+        Ok(Taken::All)
+    }
+
+    /// Whether `frame`, at `at` in the primary's history, is what follows there and what was verified.
+    fn check(&self, at: Position, frame: &Frame<'_>) -> Result<(), Divergence> {
+        let header = frame.header();
+        let (seq, previous, epoch) = (at.at.next, header.previous_crc.get(), header.epoch.get());
+        let error = if at.at.ended {
+            ChainError::Ended
+        } else if frame.seq() != seq {
+            ChainError::Seq { expected: seq, found: frame.seq() }
+        } else if at != self.verified {
+            let ours = self.verified;
+            return Err(Divergence::Verified {
+                next: ours.at.next,
+                ours_epoch: ours.epoch,
+                ours: ours.crc,
+                theirs_epoch: at.epoch,
+                theirs: at.crc,
+            });
+        } else if previous != at.crc {
+            ChainError::Previous { expected: at.crc, found: previous }
+        } else if epoch < at.epoch {
+            ChainError::Epoch { last: at.epoch, found: epoch }
+        } else if epoch > self.epoch {
+            return Err(Divergence::Epoch { seq, frame: epoch, stream: self.epoch });
+        } else {
+            return Ok(());
+        };
+        Err(Divergence::Chain { seq, error })
+    }
+
+    /// Verifies or appends one frame, the next behind what is verified; `false` when the journal has no room now.
+    fn step(
+        &mut self,
+        frame: &Frame<'_>,
+        behind: Position,
+        standby: &mut impl Standby,
+        stats: &mut InboundStats,
+    ) -> Result<bool, Fault> {
+        if reach(standby.chain()) > self.verified.at {
+            let own = own_position(standby, behind.at)?;
+            if own.is_some_and(|own| own == behind || self.broken.is(Rule::TruncationByNumber)) {
+                stats.verified += 1;
+                self.verified = behind;
+                return Ok(true);
+            }
+            let next = self.verified.at.next;
+            if standby.chain().epoch() >= self.epoch {
+                return Err(Fault::Diverged(Divergence::SameEpoch { next, epoch: self.epoch }));
+            }
+            if !standby.cut_back(next) {
+                return Ok(false);
+            }
+            stats.cuts += 1;
+        }
+        let seq = frame.seq();
+        standby.chain().check(frame).map_err(|error| Fault::Diverged(Divergence::Chain { seq, error }))?;
+        if !standby.append(frame.bytes()) {
+            return Ok(false);
+        }
+        stats.appended += 1;
+        self.verified = behind;
+        Ok(true)
+    }
+
+    /// Cuts what goes beyond the primary's whole history. All that the primary adds later is of its epoch, so only
+    /// what is older is sure to be no part of it.
+    fn cut_longer_tail(&mut self, standby: &mut impl Standby, stats: &mut InboundStats) {
+        let chain = standby.chain();
+        let is_at_end = self.head.is_some_and(|head| head.end == self.verified.at);
+        let goes_beyond = is_at_end && reach(chain) > self.verified.at;
+        if goes_beyond && chain.epoch() < self.epoch && standby.cut_back(self.verified.at.next) {
+            stats.cuts += 1;
+        }
+    }
+}
+
+/// The position of the standby's own history at `at`; `None` when it has no such point.
+fn own_position(standby: &mut impl Standby, at: Reach) -> Result<Option<Position>, Fault> {
+    let tail = Position::from(standby.chain());
+    if at == tail.at {
+        return Ok(Some(tail));
+    }
+    if at.ended || at > tail.at {
+        return Ok(None);
+    }
+    standby.position_at(at.next).map(Some).ok_or(Fault::Unreadable(at.next))
+}

@@ -1,0 +1,41 @@
+//! Who acted as primary in which epoch.
+
+use std::collections::BTreeMap;
+
+/// The epochs that were acted in.
+pub(super) struct Epochs {
+    /// Number of each node's process.
+    lives: Vec<u32>,
+    /// The highest that each node acted in.
+    highest: Vec<u64>,
+    /// Node and process of each.
+    primaries: BTreeMap<u64, (usize, u32)>,
+}
+
+impl Epochs {
+    pub(super) fn new(nodes: usize) -> Epochs {
+        Epochs { lives: vec![0; nodes], highest: vec![0; nodes], primaries: BTreeMap::new() }
+    }
+
+    /// A new process.
+    pub(super) fn restart(&mut self, node: usize) {
+        self.lives[node] += 1;
+    }
+
+    /// `node` acted as the primary of `epoch`.
+    pub(super) fn on_primary(&mut self, node: usize, epoch: u64) -> Result<(), String> {
+        let highest = &mut self.highest[node];
+        if epoch < *highest {
+            return Err(format!("node {node} acts in epoch {epoch}, it was in {highest} before"));
+        }
+        *highest = epoch;
+        let me = (node, self.lives[node]);
+        match *self.primaries.entry(epoch).or_insert(me) {
+            primary if primary == me => Ok(()),
+            (other, life) => Err(format!(
+                "epoch {epoch} is that of node {other} (process {life}) and of node {node} (process {})",
+                me.1
+            )),
+        }
+    }
+}

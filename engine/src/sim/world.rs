@@ -1,0 +1,506 @@
+//! The world: whose turn is next, what goes wrong, when all is well.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::clock::NodeClock;
+use super::dice::{Dice, Purpose};
+use super::disk::NodeDisk;
+use super::fault::FaultClass;
+use super::net::Net;
+use super::plan::{Episode, Kind, Plan, What};
+use super::process::{BOOKS, Process, Turn};
+use super::referee::{Loads, Referee, Rule};
+use super::shared::Shared;
+use super::trace::{Event, Trace};
+use super::weather;
+use crate::book::Books;
+use crate::journal;
+use crate::time::Nanos;
+
+/// Chances per million that a turn is followed by a stall, while a node suffers from them.
+const STALL_CHANCES: u32 = 30_000;
+/// How long such a stall may last.
+const STALL: (Nanos, Nanos) = (Nanos::from_micros(300), Nanos::from_millis(20));
+/// A slow disk keeps a cold agent for that long.
+const SLOW: (Nanos, Nanos) = (Nanos::from_millis(1), Nanos::from_millis(30));
+/// Who watches over processes starts a failed one again after this.
+const REVIVAL: (Nanos, Nanos) = (Nanos::from_micros(500), Nanos::from_millis(10));
+
+/// What is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Begin(usize),
+    End(usize),
+    Heal,
+    Start {
+        node: usize,
+    },
+    /// A turn of a seat, if the node still lives that life.
+    Turn {
+        node: usize,
+        life: u32,
+        seat: usize,
+    },
+}
+
+/// A node.
+struct Host {
+    clock: NodeClock,
+    disk: NodeDisk,
+    process: Option<Process>,
+    /// Counts its processes.
+    life: u32,
+    /// The process ended because it had nothing left to do.
+    is_done: bool,
+    is_frozen: bool,
+    /// Seats whose turn came while the process was frozen.
+    waiting: Vec<usize>,
+    /// Faults that keep the process from being started.
+    kept_down: u32,
+    stalls: u32,
+    slow_disks: u32,
+}
+
+/// See the module's documentation.
+pub(super) struct World {
+    plan: Plan,
+    shared: Shared,
+    hosts: Vec<Host>,
+    queue: BinaryHeap<Reverse<(Nanos, u64, Due)>>,
+    serial: u64,
+    now: Nanos,
+    /// Which faults of the schedule are in force.
+    active: Vec<bool>,
+    pace: Dice,
+    power: Dice,
+    turns: u64,
+    healed: bool,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, trace: Trace) -> World {
+        let plan = Plan::draw(seed);
+        let nodes = plan.nodes.len();
+        let sessions = (0..).map(|publisher| plan.settings.publisher_session(publisher));
+        let loads = Loads { sources: sessions.zip(plan.loads.iter().cloned()).collect() };
+        let mut referee = Referee::new(loads, plan.settings.session, nodes, plan.settings.is_durable);
+        let mut hosts = Vec::new();
+        for (node, of_node) in plan.nodes.iter().enumerate() {
+            let clock = NodeClock::new(of_node.clock_began, of_node.drift_ppm);
+            let host = Host::new(clock);
+            match of_node.kind {
+                Kind::Sequencer => referee.watch(node, host.disk.seen()),
+                Kind::Subscriber { start: crate::config::Start::Live } => referee.join_anywhere(node),
+                _ => {}
+            }
+            hosts.push(host);
+        }
+        let net = Net::new(nodes, Dice::new(seed, Purpose::Network), plan.max_receive_bytes);
+        let shared = Shared::new(net, trace, referee);
+        let mut world = World {
+            shared,
+            hosts,
+            queue: BinaryHeap::new(),
+            serial: 0,
+            now: Nanos::ZERO,
+            active: vec![false; plan.episodes.len()],
+            pace: Dice::new(seed, Purpose::Pace),
+            power: Dice::new(seed, Purpose::Disk),
+            turns: 0,
+            healed: false,
+            plan,
+        };
+        world.schedule();
+        world
+    }
+
+    fn schedule(&mut self) {
+        for node in 0..self.hosts.len() {
+            self.at(self.plan.nodes[node].starts, Due::Start { node });
+            if self.plan.nodes[node].drift_ppm != 0 {
+                self.shared.lock().fault(FaultClass::ClockDrift, node, node);
+            }
+        }
+        for index in 0..self.plan.episodes.len() {
+            let Episode { begins, ends, .. } = self.plan.episodes[index];
+            self.at(begins, Due::Begin(index));
+            self.at(ends, Due::End(index));
+        }
+        self.at(self.plan.heals, Due::Heal);
+        self.change_weather();
+        // Alone in its in-sync set.
+        let sequencer = self.plan.settings.publishers;
+        let mut shared = self.shared.lock();
+        let (referee, notes) = shared.referee();
+        referee.on_members(&[sequencer], &notes);
+    }
+
+    fn at(&mut self, when: Nanos, due: Due) {
+        self.serial += 1;
+        self.queue.push(Reverse((when, self.serial, due)));
+    }
+
+    /// Runs until everybody has caught up, or a rule is broken.
+    pub(super) fn run(&mut self) {
+        while let Some(Reverse((when, _, due))) = self.queue.pop() {
+            if when > self.plan.bound {
+                self.give_up();
+                return;
+            }
+            self.now = when;
+            self.shared.lock().now = when;
+            let worked = match due {
+                Due::Turn { node, life, seat } => self.turn(node, life, seat),
+                other => {
+                    self.happen(other);
+                    true
+                }
+            };
+            if worked && self.is_over() {
+                return;
+            }
+        }
+    }
+
+    fn happen(&mut self, due: Due) {
+        match due {
+            Due::Begin(index) => self.change(index, true),
+            Due::End(index) => self.change(index, false),
+            Due::Start { node } => self.start(node),
+            Due::Heal => self.heal(),
+            Due::Turn { .. } => {}
+        }
+    }
+
+    fn is_over(&mut self) -> bool {
+        if self.shared.lock().referee.violation().is_some() {
+            return true;
+        }
+        let is_over = self.healed && self.has_caught_up();
+        if is_over {
+            self.inspect();
+        }
+        is_over
+    }
+
+    /// Whether everybody has everything.
+    fn has_caught_up(&self) -> bool {
+        let shared = self.shared.lock();
+        let referee = &shared.referee;
+        if !referee.has_all() {
+            return false;
+        }
+        let next = referee.settled() + 1;
+        self.hosts.iter().enumerate().all(|(node, host)| {
+            let is_reader = matches!(self.plan.nodes[node].kind, Kind::Subscriber { .. });
+            (host.is_done || !self.plan.settings.ends) && (!is_reader || referee.readers().is_at(node, next))
+        })
+    }
+
+    /// A last look: at the books and at the disks.
+    fn inspect(&mut self) {
+        let mut shared = self.shared.lock();
+        let (referee, notes) = shared.referee();
+        if let Ok(mut books) = Books::new(BOOKS) {
+            referee.apply_all(&mut books);
+            let settled = referee.settled();
+            if referee.readers().digest_at(settled).is_some_and(|digest| digest != books.digest()) {
+                let what = "books differ from what the order makes of them".into();
+                referee.break_rule(notes.now, Rule::Digest, what);
+            }
+        }
+        for (node, host) in self.hosts.iter().enumerate() {
+            if self.plan.nodes[node].kind == Kind::Sequencer
+                && let Err(error) = journal::verify(host.disk.disk())
+            {
+                referee.break_rule(notes.now, Rule::Journal, format!("node {node}: {error}"));
+            }
+        }
+    }
+
+    /// Not everybody has caught up in time.
+    fn give_up(&mut self) {
+        let mut shared = self.shared.lock();
+        let (referee, notes) = shared.referee();
+        let settled = referee.settled();
+        let mut behind = Vec::new();
+        for (node, host) in self.hosts.iter().enumerate() {
+            let state = match (&host.process, host.is_done) {
+                (_, true) => "done",
+                (Some(_), _) => "up",
+                (None, _) => "down",
+            };
+            behind.push(format!("node {node} {:?} {state}", self.plan.nodes[node].kind));
+        }
+        let what = format!("not everybody caught up: {settled} messages settled; {}", behind.join(", "));
+        referee.break_rule(notes.now, Rule::Liveness, what);
+    }
+
+    fn start(&mut self, node: usize) {
+        let host = &mut self.hosts[node];
+        if host.process.is_some() || host.is_done || host.kept_down > 0 {
+            return;
+        }
+        host.clock.show(self.now);
+        host.disk.begin();
+        let plan = &self.plan.nodes[node];
+        let started =
+            Process::start(node, plan, self.plan.loads.get(node), &self.shared, &host.disk, &host.clock);
+        match started {
+            Ok(process) => {
+                host.life += 1;
+                let (life, seats) = (host.life, process.seats.len());
+                host.process = Some(process);
+                for seat in 0..seats {
+                    let when = self.now + Nanos(self.pace.below(100_000));
+                    self.at(when, Due::Turn { node, life, seat });
+                }
+                let mut shared = self.shared.lock();
+                shared.event(Event::Started { node });
+                let (referee, mut notes) = shared.referee();
+                referee.on_started(node, &mut notes);
+            }
+            Err(error) => self.on_failure(node, &error.to_string()),
+        }
+    }
+
+    /// A process failed: that is a fault of its own unless its disk did.
+    fn on_failure(&mut self, node: usize, what: &str) {
+        let host = &mut self.hosts[node];
+        let is_excused = host.disk.has_refused();
+        let mut shared = self.shared.lock();
+        shared.event(Event::Stopped { node, why: what });
+        if !is_excused {
+            let at = shared.now;
+            shared.referee.break_rule(at, Rule::Failure, format!("node {node}: {what}"));
+        }
+        drop(shared);
+        let when = self.now + self.pace.span(REVIVAL.0, REVIVAL.1);
+        self.at(when, Due::Start { node });
+    }
+
+    /// Gives a seat its turn. Whether anything was done.
+    fn turn(&mut self, node: usize, life: u32, seat: usize) -> bool {
+        let host = &mut self.hosts[node];
+        if host.life != life {
+            return false;
+        }
+        let Some(process) = &mut host.process else { return false };
+        if host.is_frozen {
+            host.waiting.push(seat);
+            return false;
+        }
+        self.turns += 1;
+        host.clock.show(self.now);
+        let now = host.clock.monotonic(self.now);
+        let shared = &self.shared;
+        let turn = process.turn(seat, now, |agent, work| {
+            if work > 0 {
+                let mut shared = shared.lock();
+                shared.event(Event::Worked { node, agent, work });
+                let (referee, mut notes) = shared.referee();
+                referee.on_worked(node, &mut notes);
+            }
+        });
+        match turn {
+            Turn::Worked(work) => {
+                let when = self.now + self.rest(node, seat, work > 0);
+                self.at(when, Due::Turn { node, life, seat });
+                work > 0
+            }
+            Turn::Finished => {
+                if process.is_finished() {
+                    self.close(node, "finished");
+                    self.hosts[node].is_done = true;
+                }
+                true
+            }
+            Turn::Failed(what) => {
+                self.close(node, "failed");
+                self.on_failure(node, &what);
+                true
+            }
+            Turn::Panicked(what) => {
+                let at = self.now;
+                let what = format!("node {node} panicked: {what}");
+                self.shared.lock().referee.break_rule(at, Rule::Failure, what);
+                true
+            }
+        }
+    }
+
+    /// How long a seat rests after a turn.
+    fn rest(&mut self, node: usize, seat: usize, worked: bool) -> Nanos {
+        let host = &mut self.hosts[node];
+        let Some(seat) = host.process.as_mut().and_then(|process| process.seats.get_mut(seat)) else {
+            return Nanos::ZERO;
+        };
+        let (shortest, longest) = seat.limits;
+        if worked {
+            seat.rest = shortest;
+        }
+        let rest = Nanos(seat.rest.0 / 2 + self.pace.below(seat.rest.0 / 2 + 1) + 1);
+        seat.rest = (seat.rest + seat.rest).min(longest);
+        if host.slow_disks > 0 && seat.is_cold {
+            self.shared.lock().fault(FaultClass::SlowDisk, node, node);
+            return rest + self.pace.span(SLOW.0, SLOW.1);
+        }
+        if host.stalls > 0 && self.pace.per_million(STALL_CHANCES) {
+            self.shared.lock().fault(FaultClass::Stall, node, node);
+            return rest + self.pace.span(STALL.0, STALL.1);
+        }
+        rest
+    }
+
+    /// Ends a process in order.
+    fn close(&mut self, node: usize, why: &str) {
+        let host = &mut self.hosts[node];
+        if let Some(process) = host.process.take() {
+            process.close(host.clock.monotonic(self.now));
+            host.thaw();
+            let mut shared = self.shared.lock();
+            shared.event(Event::Stopped { node, why });
+            let (referee, mut notes) = shared.referee();
+            referee.on_worked(node, &mut notes);
+        }
+    }
+
+    /// Ends a process where it stands. Whether there was one.
+    fn kill(&mut self, node: usize, class: FaultClass) -> bool {
+        let host = &mut self.hosts[node];
+        let was_up = host.process.take().is_some();
+        host.thaw();
+        if was_up {
+            self.shared.lock().fault(class, node, node);
+        }
+        was_up
+    }
+
+    /// A fault of the schedule begins or ends.
+    fn change(&mut self, index: usize, begins: bool) {
+        if self.active[index] == begins || (begins && self.healed) {
+            return;
+        }
+        self.active[index] = begins;
+        let what = self.plan.episodes[index].what;
+        self.shared.lock().event(Event::Episode { begins, what: &what });
+        match what {
+            What::Kill { node } | What::Restart { node } | What::PowerLoss { node, .. } => {
+                self.change_process(node, what, begins);
+            }
+            What::Freeze { node } => self.freeze(node, begins),
+            What::Stall { node } => count(&mut self.hosts[node].stalls, begins),
+            What::SlowDisk { node } => count(&mut self.hosts[node].slow_disks, begins),
+            What::DiskFull { node } => self.hosts[node].disk.fill_up(begins),
+            What::SyncFailure { node } => self.hosts[node].disk.fail_syncs(begins),
+            What::ClockJump { node, by_ns } => {
+                if begins {
+                    self.hosts[node].clock.jump(by_ns);
+                    self.shared.lock().fault(FaultClass::ClockJump, node, node);
+                }
+            }
+            _ => self.change_weather(),
+        }
+    }
+
+    fn change_process(&mut self, node: usize, what: What, begins: bool) {
+        count(&mut self.hosts[node].kept_down, begins);
+        if !begins {
+            return self.at(self.now, Due::Start { node });
+        }
+        match what {
+            What::PowerLoss { keep, .. } => {
+                self.kill(node, FaultClass::PowerLoss);
+                let lost = self.hosts[node].disk.lose_power(&mut self.power, keep);
+                let mut shared = self.shared.lock();
+                (0..lost).for_each(|_| shared.fault(FaultClass::LostSector, node, node));
+            }
+            What::Restart { .. } => {
+                if self.hosts[node].process.is_some() && !self.hosts[node].is_frozen {
+                    self.shared.lock().fault(FaultClass::Restart, node, node);
+                    self.close(node, "asked to stop");
+                }
+            }
+            _ => {
+                self.kill(node, FaultClass::Kill);
+            }
+        }
+    }
+
+    fn freeze(&mut self, node: usize, begins: bool) {
+        let host = &mut self.hosts[node];
+        if begins {
+            if host.process.is_some() && !host.is_frozen {
+                host.is_frozen = true;
+                self.shared.lock().fault(FaultClass::Freeze, node, node);
+            }
+            return;
+        }
+        let life = host.life;
+        for seat in host.thaw() {
+            self.at(self.now, Due::Turn { node, life, seat });
+        }
+    }
+
+    fn change_weather(&mut self) {
+        let World { plan, active, shared, .. } = self;
+        let episodes = plan.episodes.iter().zip(active.iter()).filter(|(_, is)| **is).map(|(e, _)| e);
+        weather::apply(shared.lock().net().0, plan.nodes.len(), plan.link, episodes);
+    }
+
+    /// The faults are over.
+    fn heal(&mut self) {
+        for index in 0..self.plan.episodes.len() {
+            self.change(index, false);
+        }
+        self.healed = true;
+        for node in 0..self.hosts.len() {
+            self.start(node);
+        }
+    }
+
+    /// What became of it.
+    pub(super) fn report(self, seed: u64) -> super::Report {
+        // Processes go first: they hold on to what is shared.
+        drop(self.hosts);
+        let shared = self.shared.lock();
+        super::Report {
+            seed,
+            violation: shared.referee.violation().cloned(),
+            injected: shared.injected,
+            messages: shared.referee.settled(),
+            virtual_time: self.now,
+            turns: self.turns,
+            events: shared.trace.events(),
+            trace_hash: shared.trace.hash(),
+        }
+    }
+}
+
+impl Host {
+    fn new(clock: NodeClock) -> Host {
+        Host {
+            clock,
+            disk: NodeDisk::default(),
+            process: None,
+            life: 0,
+            is_done: false,
+            is_frozen: false,
+            waiting: Vec::new(),
+            kept_down: 0,
+            stalls: 0,
+            slow_disks: 0,
+        }
+    }
+
+    /// The process is not frozen any more; gives the seats whose turns are due.
+    fn thaw(&mut self) -> Vec<usize> {
+        self.is_frozen = false;
+        std::mem::take(&mut self.waiting)
+    }
+}
+
+fn count(of: &mut u32, begins: bool) {
+    *of = if begins { *of + 1 } else { *of - 1 };
+}
