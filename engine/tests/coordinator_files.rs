@@ -105,7 +105,7 @@ fn of_racing_threads_one_wins_each_revision() {
     assert_eq!(last.record.epoch, last.revision, "each epoch followed the one before");
     // Of a swap whose maker was overtaken at once it is not told who made it.
     let told = winners.0.len() as u64;
-    assert!(told <= last.revision && told > last.revision / 2, "{told} of {}", last.revision);
+    assert!(told > 0 && told <= last.revision, "{told} of {}", last.revision);
     if let Some((&newest, &node)) = winners.0.last_key_value()
         && newest == last.revision
     {
