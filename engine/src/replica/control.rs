@@ -686,6 +686,7 @@ impl Control {
             is_given: false,
             stage: Stage::Promising,
         };
+        // Should the swap be lost, it is as promised here as anywhere: who leads a lower epoch has to hear of it.
         self.act(Action::StopAcknowledging(self.promised));
         self.act(Action::Promise(self.promised));
         self.tell(Notice::Standing { epoch: self.promised });
