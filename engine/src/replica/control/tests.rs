@@ -225,7 +225,7 @@ fn a_zombie_whose_renewal_is_lost_refuses_the_winner_until_that_renews_its_epoch
     assert_eq!((zombie.role(), zombie.epoch()), (Role::Primary, 8));
     // Frozen while another took over, it hears of that by a refusal before it reads the record.
     let mut register = Register::holding(42, 9, 2, &[2]);
-    zombie.on_refused(T0, NodeId(2), 9);
+    zombie.on_refused(T0, 9);
     let actions = run(&mut zombie, T0, &mut register);
     assert_eq!(actions, [Action::StopAcknowledging(10), Action::StepDown]);
     assert_eq!((zombie.role(), zombie.promised()), (Role::Joining, 10));
