@@ -39,8 +39,9 @@ fn a_sequencer_killed_and_started_again_loses_nothing_and_the_drill_proves_it() 
     let run = assert_passed(&report);
     assert!(run["messages"].as_u64() > Some(1_000), "{run}");
     assert_eq!(run["epochs"], 2, "one of each process");
-    let fault = &run["faults"][0];
-    assert_eq!(fault["what"], "kill -9 n1");
+    let fault = &run["acts"][0];
+    assert_eq!((&fault["what"], &fault["fault"]), (&"kill -9 n1".into(), &true.into()));
+    assert_eq!(run["acts"][1]["what"], "start n1");
     for who in ["subscribers", "publishers"] {
         let outages = fault[who].as_array().expect("a list");
         assert_eq!(outages.len(), 2, "{fault}");

@@ -104,6 +104,7 @@ struct Seen {
 /// Takes the lead again and again until it is `over`.
 fn race(mut coordinator: EtcdCoordinator, node: u16, over: &AtomicBool) -> Seen {
     let mut seen = Seen::default();
+    let guard = Raise(over);
     while !over.load(Ordering::Relaxed) {
         let last = match ask(&mut coordinator, Request::Read) {
             Answer::Read(last) => last,
@@ -121,6 +122,7 @@ fn race(mut coordinator: EtcdCoordinator, node: u16, over: &AtomicBool) -> Seen 
             Answer::Read(_) => panic!("that was not asked"),
         }
     }
+    drop(guard);
     seen
 }
 

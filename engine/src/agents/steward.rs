@@ -17,6 +17,8 @@ use crate::time::Nanos;
 
 /// What keeps failing in the same way is told so often.
 const REPEAT_AFTER: Nanos = Nanos::from_secs(10);
+/// And what fails in ever new ways, so often.
+const TELL_AFTER: Nanos = Nanos::from_secs(1);
 
 /// The two ways between a hot agent and the steward.
 pub fn mailbox() -> (CoordinatorClient, Mailbox) {
@@ -113,13 +115,13 @@ impl Steward {
         }
         if answer == Answer::Unknown {
             let what = notice.unwrap_or_else(|| "it gave no answer".into());
-            match self.complaint.on_failure(now, what) {
-                Some((what, 1)) => error!("coordinator: {what}"),
-                Some((what, times)) => error!("coordinator: {what} ({times} times by now)"),
+            match self.complaint.on_failure(now, &what) {
+                Some(1) => error!("coordinator: {what}"),
+                Some(failures) => error!("coordinator: {what} ({failures} failures in a row)"),
                 None => {}
             }
-        } else if let Some(times) = self.complaint.on_success() {
-            info!("the coordinator answers again, after {times} failures");
+        } else if let Some(failures) = self.complaint.on_success() {
+            info!("the coordinator answers again, after {failures} failures");
         }
         self.asked = None;
         // There is room: one request is outstanding at a time, and its answer is taken before the next is asked.
@@ -171,29 +173,172 @@ impl Agent for Steward {
     }
 }
 
-/// Failures in a row: each kind is told once, and again now and then.
+/// Failures in a row: told once, and again now and then.
 #[derive(Default)]
 struct Complaint {
+    /// What was told last, and when.
     told: Option<(String, Nanos)>,
-    times: u64,
+    failures: u64,
 }
 
 impl Complaint {
-    /// What to tell of a failure, if anything, and how many there were in a row.
-    fn on_failure(&mut self, now: Nanos, what: String) -> Option<(String, u64)> {
-        self.times += 1;
-        if let Some((told, at)) = &self.told
-            && *told == what
-            && now.since(*at) < REPEAT_AFTER
-        {
-            return None;
+    /// How many failures in a row `what` is to be told with; none when it is too soon to tell anything.
+    fn on_failure(&mut self, now: Nanos, what: &str) -> Option<u64> {
+        self.failures += 1;
+        if let Some((told, at)) = &self.told {
+            let pause = if told == what { REPEAT_AFTER } else { TELL_AFTER };
+            if now.since(*at) < pause {
+                return None;
+            }
         }
-        self.told = Some((what.clone(), now));
-        Some((what, self.times))
+        self.told = Some((what.to_owned(), now));
+        Some(self.failures)
     }
 
     /// After how many failures this is the first success, if after any.
     fn on_success(&mut self) -> Option<u64> {
-        self.told.take().map(|_| std::mem::take(&mut self.times))
+        self.told.take().map(|_| std::mem::take(&mut self.failures))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+
+    use seqcast_wire::Session;
+
+    use super::*;
+    use crate::replica::{Member, Members, Record};
+    use crate::stat::{Counters, CountersSpec};
+
+    /// Answers as it is told to, and notes what it was asked.
+    #[derive(Clone, Default)]
+    struct Scripted(Arc<Mutex<Script>>);
+
+    #[derive(Default)]
+    struct Script {
+        asked: Vec<Request>,
+        answers: VecDeque<Answer>,
+    }
+
+    impl Coordinator for Scripted {
+        fn submit(&mut self, _now: Nanos, request: Request) {
+            self.0.lock().unwrap().asked.push(request);
+        }
+
+        fn poll(&mut self, _now: Nanos) -> Option<Answer> {
+            self.0.lock().unwrap().answers.pop_front()
+        }
+
+        fn take_notice(&mut self) -> Option<String> {
+            Some("the disk is gone".into())
+        }
+    }
+
+    impl Scripted {
+        fn answer(&self, answer: Answer) {
+            self.0.lock().unwrap().answers.push_back(answer);
+        }
+
+        fn asked(&self) -> Vec<Request> {
+            self.0.lock().unwrap().asked.clone()
+        }
+    }
+
+    fn world() -> (CoordinatorClient, Steward, Scripted, Counters) {
+        let (client, mailbox) = mailbox();
+        let coordinator = Scripted::default();
+        let counters = Counters::anonymous("test", CountersSpec::default()).unwrap();
+        let meter = Meter::new(&counters, "steward", "");
+        (client, Steward::new(Box::new(coordinator.clone()), mailbox, meter), coordinator, counters)
+    }
+
+    fn swap(expected: u64) -> Request {
+        let primary = Member::default();
+        let in_sync = Members::of(&[primary]).unwrap();
+        Request::Swap { expected, record: Record { session: Session::BLANK, epoch: 1, primary, in_sync } }
+    }
+
+    #[test]
+    fn one_request_at_a_time_is_carried_there_and_its_answer_back() {
+        let (mut client, mut steward, coordinator, _) = world();
+        assert_eq!(steward.do_work(Nanos(1)), Ok(0), "it asks nothing of itself");
+        assert!(client.is_idle() && client.poll().is_none());
+        assert!(client.try_submit(Request::Read));
+        assert!(!client.is_idle() && !client.try_submit(swap(1)) && client.poll().is_none());
+        assert_eq!(steward.do_work(Nanos(2)), Ok(1));
+        assert!(!client.try_submit(swap(1)), "taken, and not answered");
+        assert_eq!(steward.do_work(Nanos(3)), Ok(0));
+        coordinator.answer(Answer::Read(None));
+        assert_eq!(steward.do_work(Nanos(4)), Ok(1));
+        assert!(!client.is_idle(), "answered, and not taken");
+        assert_eq!((client.poll(), client.poll()), (Some(Answer::Read(None)), None));
+        coordinator.answer(Answer::Lost);
+        assert!(client.is_idle() && client.try_submit(swap(1)));
+        assert_eq!(steward.do_work(Nanos(5)), Ok(2), "asked and answered in one");
+        assert_eq!(client.poll(), Some(Answer::Lost));
+        assert_eq!(coordinator.asked(), [Request::Read, swap(1)]);
+    }
+
+    #[test]
+    fn an_answer_that_nobody_asked_for_stays_where_it_is() {
+        let (mut client, mut steward, coordinator, _) = world();
+        coordinator.answer(Answer::Lost);
+        assert_eq!(steward.do_work(Nanos(1)), Ok(0));
+        assert_eq!(client.poll(), None);
+    }
+
+    #[test]
+    fn answers_are_counted() {
+        let (mut client, mut steward, coordinator, counters) = world();
+        for answer in [Answer::Read(None), Answer::Lost, Answer::Unknown, Answer::Unknown] {
+            coordinator.answer(answer);
+            assert!(client.try_submit(Request::Read));
+            steward.do_work(Nanos(1)).unwrap();
+            assert_eq!(client.poll(), Some(answer));
+        }
+        steward.on_close(Nanos(2));
+        let readings = counters.readings();
+        let value = |name: &str| readings.iter().find(|reading| reading.label == name).unwrap().value;
+        assert_eq!(value("seqcast_steward_reads_total"), 1);
+        assert_eq!(value("seqcast_steward_swaps_total"), 0);
+        assert_eq!(value("seqcast_steward_lost_swaps_total"), 1);
+        assert_eq!(value("seqcast_steward_unknown_answers_total"), 2);
+    }
+
+    #[test]
+    fn a_swap_wakes_the_steward() {
+        let (mut client, mut steward, coordinator, _) = world();
+        coordinator.answer(Answer::Lost);
+        let (started, starting) = std::sync::mpsc::channel();
+        let thread = thread::spawn(move || {
+            steward.on_start(Nanos(1)).unwrap();
+            started.send(()).unwrap();
+            // Not woken, it would sleep for good.
+            while steward.do_work(Nanos(2)) != Ok(2) {
+                thread::park();
+            }
+        });
+        starting.recv().unwrap();
+        assert!(client.try_submit(swap(1)));
+        thread.join().unwrap();
+        assert_eq!(client.poll(), Some(Answer::Lost));
+    }
+
+    #[test]
+    fn complaints_do_not_flood() {
+        let mut complaint = Complaint::default();
+        let at = Nanos::from_millis;
+        assert_eq!(complaint.on_success(), None);
+        assert_eq!(complaint.on_failure(at(0), "a"), Some(1));
+        assert_eq!(complaint.on_failure(at(250), "a"), None);
+        assert_eq!(complaint.on_failure(at(500), "b"), None, "too soon, although it is new");
+        assert_eq!(complaint.on_failure(at(1_000), "b"), Some(4));
+        assert_eq!(complaint.on_failure(at(10_900), "b"), None);
+        assert_eq!(complaint.on_failure(at(11_000), "b"), Some(6), "it still is so");
+        assert_eq!(complaint.on_success(), Some(6));
+        assert_eq!(complaint.on_success(), None);
+        assert_eq!(complaint.on_failure(at(11_001), "b"), Some(1), "a new row of failures");
     }
 }

@@ -324,6 +324,10 @@ impl ReadStore for FileReadStore {
         file::is_locked(&lock).unwrap_or(false).then(|| file::holder(&lock))
     }
 
+    fn boot(&self) -> u128 {
+        boot()
+    }
+
     fn place(&self, index: u64) -> String {
         show(&segment_path(&self.dir, index))
     }

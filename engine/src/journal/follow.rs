@@ -8,6 +8,7 @@ use super::scan::{chain_at, content_bytes, valid_after};
 use super::segment::{HEADER_BYTES, HeaderRead, SegmentHeader, VERSION};
 use crate::frame::{ALIGN_BYTES, Chain, Frame, FrameError, framed_bytes};
 use crate::limits::MAX_MESSAGE_BYTES;
+use crate::mem::cells::CELLS;
 use crate::mem::store::{ReadStore, StoreError};
 
 const CHUNK_BYTES: usize = 256 << 10;
@@ -70,6 +71,8 @@ pub struct Follower<R> {
     begun: Vec<Begun>,
     /// The segment that is read is superseded from here on.
     cut: Option<SeqNo>,
+    /// A cut that a loss of power undid: the last segment before it, and where it went.
+    lost_cut: Option<(u64, SeqNo)>,
     /// Offset in the segment of what comes next.
     offset: u64,
     chain: Chain,
@@ -95,6 +98,7 @@ impl<R: ReadStore> Follower<R> {
             segment: 0,
             begun: Vec::new(),
             cut: None,
+            lost_cut: None,
             offset: 0,
             chain: Chain::new(),
             buffer: vec![0; CHUNK_BYTES].into(),
@@ -143,17 +147,24 @@ impl<R: ReadStore> Follower<R> {
 
     /// Finds the segment to begin in; gives whether there is one.
     fn try_start(&mut self) -> Result<bool, JournalError> {
+        let before = Before::read(&self.store.mark()?.unwrap_or([0; CELLS]));
+        let is_unclean = before.is_unclean(self.store.boot());
         let mut start: Option<SegmentHeader> = None;
+        let mut from = self.from;
         self.begun.clear();
         for info in self.store.list()?.iter().rev() {
             let Some(header) = self.read_header(info.index)? else { continue };
+            if self.begun.is_empty() && is_unclean {
+                self.lost_cut = before.missing_cut(info.index).map(|to| (info.index, to));
+                from = self.lost_cut.map_or(from, |(_, to)| from.min(to));
+            }
             self.begun.push(Begun::of(&header));
             let first = header.chain.next();
             // One that begins where a later one does, or behind that, is superseded whole.
             if start.as_ref().is_none_or(|start| first < start.chain.next()) {
                 start = Some(header);
             }
-            if first <= self.from {
+            if first <= from {
                 break;
             }
         }
@@ -174,38 +185,47 @@ impl<R: ReadStore> Follower<R> {
     }
 
     fn find_cut(&mut self) {
-        let later = self.begun.iter().rev().take_while(|begun| begun.index > self.segment);
-        self.cut = later.filter(|begun| begun.is_cut).map(|begun| begun.first).min();
+        let cuts = self.later().filter(|begun| begun.is_cut).map(|begun| begun.first);
+        let lost = self.lost_cut.filter(|&(last, _)| self.segment <= last).map(|(_, to)| to);
+        self.cut = cuts.chain(lost).min();
+    }
+
+    /// The segments behind the one that is read, last first.
+    fn later(&self) -> impl Iterator<Item = &Begun> {
+        self.begun.iter().rev().take_while(|begun| begun.index > self.segment)
+    }
+
+    fn is_superseded(&self) -> bool {
+        self.cut.is_some_and(|cut| self.chain.next() >= cut)
     }
 
     /// Length of the whole frame at `buffer[start..]`, which the chain has followed; `None` when there is none yet.
     fn whole_frame(&mut self) -> Result<Option<usize>, JournalError> {
         loop {
-            if self.cut.is_some_and(|cut| self.chain.next() >= cut) {
-                self.leave()?;
-                continue;
-            }
-            let mut found = self.parse()?;
-            if found.is_none() {
-                self.refill()?;
-                found = self.parse()?;
-            }
-            if found.is_some() {
-                return Ok(found);
+            if !self.is_superseded() {
+                let mut found = self.parse()?;
+                if found.is_none() {
+                    self.refill()?;
+                    found = self.parse()?;
+                }
+                if found.is_some() {
+                    return Ok(found);
+                }
             }
             self.discover()?;
-            if self.cut.is_some_and(|cut| self.chain.next() >= cut) {
-                continue;
+            if !self.is_superseded() {
+                if self.last_begun() == self.segment {
+                    return self.judge_end().map(|()| None);
+                }
+                // A later segment is begun, so this one is complete by now: a last look.
+                self.refill()?;
+                if let found @ Some(_) = self.parse()? {
+                    return Ok(found);
+                }
             }
-            if self.last_begun() == self.segment {
-                return self.judge_end().map(|()| None);
+            if !self.leave()? {
+                return Ok(None);
             }
-            // A later segment is begun, so this one is complete by now: a last look.
-            self.refill()?;
-            if let found @ Some(_) = self.parse()? {
-                return Ok(found);
-            }
-            self.leave()?;
         }
     }
 
@@ -222,13 +242,13 @@ impl<R: ReadStore> Follower<R> {
         Ok(())
     }
 
-    /// Goes to the segment in which the record goes on.
-    fn leave(&mut self) -> Result<(), JournalError> {
+    /// Goes to the segment in which the record goes on; gives whether there is one.
+    fn leave(&mut self) -> Result<bool, JournalError> {
         let before = self.chain.next();
         let goes_on = self.cut.map_or(before, |cut| cut.min(before));
-        let mut later = self.begun.iter().rev().take_while(|begun| begun.index > self.segment);
-        let Some(index) = later.find(|begun| begun.first <= goes_on).map(|begun| begun.index) else {
-            return Err(self.bad_frame(None));
+        let Some(index) = self.later().find(|begun| begun.first <= goes_on).map(|begun| begun.index) else {
+            // Behind a cut that was lost there is nothing yet.
+            return if self.is_superseded() { Ok(false) } else { Err(self.bad_frame(None)) };
         };
         let place = self.store.place(index);
         let Some(header) = self.read_header(index)? else {
@@ -250,7 +270,7 @@ impl<R: ReadStore> Follower<R> {
         self.enter(header);
         match went_beyond && (before > self.from || has_ended) {
             true => Err(JournalError::TakenBack { place, seq: goes_on.max(self.from), before }),
-            false => Ok(()),
+            false => Ok(true),
         }
     }
 

@@ -83,9 +83,9 @@ impl Journal {
             |index| loaded.next().ok_or_else(|| StoreError::Absent { place: store.place(index) }),
             |found| begun.push(found),
         )?;
-        let next = scanned.chain.next();
+        let (next, lost_cut) = (scanned.chain.next(), survey.lost_cut.filter(|_| !survey.is_void()));
         let found = mark::Segments {
-            begun: !begun.is_empty(),
+            begun: !begun.is_empty() && !survey.is_void(),
             next,
             synced: survey.clamp(before.watermarks.synced, before.watermarks.synced_branch),
             noted_cut: noted_cut(&survey, &before),
@@ -93,8 +93,11 @@ impl Journal {
         let judged = before.judge(&*store, config, &found)?;
         let (branch, incarnation) = (found.noted_cut.0, judged.incarnation);
         discard(&*store, &scanned, &mut begun)?;
+        if survey.is_void() {
+            begun.drain(..).rev().try_for_each(|found| store.remove(found.header.index))?;
+        }
         let mut segments = recovered_segments(begun);
-        if survey.lost_cut.is_some() {
+        if lost_cut.is_some() {
             // Before the mark forgets that the machine went down: who dies here finds everything as it was.
             let cut_from = Some(next);
             segments.push(begin_at(&*store, config, branch, incarnation, &scanned.chain, cut_from)?);
@@ -113,7 +116,7 @@ impl Journal {
             promised_epoch: mark.promised_epoch(),
             cut: scanned.cut,
             superseded: survey.superseded(),
-            cut_again: survey.lost_cut,
+            cut_again: lost_cut,
         };
         let synced = Synced::new(branch, found.synced.min(next));
         Ok(parts(config, store, synced, mark, recovered, segments))
@@ -153,6 +156,7 @@ impl Journal {
         let next = chain.next();
         let published = before.watermarks.published.max(next);
         mark::note_appended(&mark.cells, next);
+        mark::note_synced(&mark.cells, next, before.watermarks.synced_branch);
         mark.published().advance(published);
         let recovered = Recovered {
             chain: chain.clone(),
@@ -176,22 +180,17 @@ fn survey(store: &dyn Store, before: &Before) -> Result<(Survey, Vec<Memory>), J
         list.iter().map(|info| store.open(info.index)).collect::<Result<_, StoreError>>()?;
     let heads = list.iter().zip(&loaded);
     let heads = heads.map(|(info, memory)| (info.index, SegmentHeader::decode(memory.bytes()))).collect();
-    let mut survey = Survey { heads, lost_cut: None };
-    if before.is_unclean(store.boot())
-        && let Some(to) = survey.last_begun().and_then(|last| before.missing_cut(last))
-        && survey.reaches(to)
-    {
-        survey.lost_cut = Some(to);
-    }
+    let survey = Survey::new(heads, before, store.boot());
     Ok((survey, loaded))
 }
 
 /// The segment that the last cut begins, and where the record ends if that gets lost.
 fn noted_cut(survey: &Survey, before: &Before) -> (u64, SeqNo) {
-    match (survey.lost_cut, survey.last_begun(), before.record) {
-        (Some(to), Some(last), _) => (last + 1, to),
-        (_, _, Some(_)) => (survey.branch(), before.watermarks.noted_cut.1),
-        (_, _, None) => (survey.branch(), survey.clamp(SeqNo::MAX, 0)),
+    match (survey.lost_cut, survey.last_begun()) {
+        _ if survey.is_void() => (0, SeqNo::MAX),
+        (Some(to), Some(last)) => (last + 1, to),
+        // Where the lowest of the cuts went that are not known to be on disk.
+        _ => (survey.branch(), survey.clamp(SeqNo::MAX, before.watermarks.synced_branch)),
     }
 }
 

@@ -3,6 +3,7 @@
 use seqcast_wire::{SeqNo, Session};
 
 use super::error::{Fault, JournalError};
+use super::mark::Before;
 use super::segment::{HEADER_BYTES, HeaderRead, SegmentHeader, VERSION};
 use super::shared::INDEX_STRIDE;
 use crate::frame::{self, ALIGN_BYTES, Chain, Frame, FrameError, Kind};
@@ -109,11 +110,25 @@ pub(super) fn valid_after(bytes: &[u8], from: usize, due: SeqNo) -> Option<usize
 pub(super) struct Survey {
     /// Index and header of each, in order.
     pub(super) heads: Vec<(u64, HeaderRead)>,
-    /// A cut to this number that was under way when the power went: nothing from here on counts.
+    /// Where a cut went whose segment was lost with the power: nothing from here on counts.
     pub(super) lost_cut: Option<SeqNo>,
 }
 
 impl Survey {
+    /// What the headers tell, and a mark of before `boot`.
+    pub(super) fn new(heads: Vec<(u64, HeaderRead)>, before: &Before, boot: u128) -> Survey {
+        let mut survey = Survey { heads, lost_cut: None };
+        if let Some(last) = survey.last_begun().filter(|_| before.is_unclean(boot)) {
+            survey.lost_cut = before.missing_cut(last);
+        }
+        survey
+    }
+
+    /// Whether nothing counts: the cut that was lost went to a number that retention had removed from what it superseded.
+    pub(super) fn is_void(&self) -> bool {
+        self.lost_cut.is_some_and(|to| self.begun().all(|header| header.chain.next() > to))
+    }
+
     fn begun(&self) -> impl DoubleEndedIterator<Item = &SegmentHeader> {
         self.heads.iter().filter_map(|(_, read)| match read {
             HeaderRead::Header(header) => Some(header),
@@ -136,11 +151,6 @@ impl Survey {
         let since = self.begun().filter(|header| header.index > branch && header.cut_from.is_some());
         let cuts = since.map(|header| header.chain.next()).chain(self.lost_cut);
         cuts.fold(watermark, SeqNo::min)
-    }
-
-    /// Whether number `seq` lies in what is there, or behind it.
-    pub(super) fn reaches(&self, seq: SeqNo) -> bool {
-        self.begun().any(|header| header.chain.next() <= seq)
     }
 
     /// Messages that cuts superseded.

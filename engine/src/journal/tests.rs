@@ -9,6 +9,9 @@ use super::*;
 use crate::frame::{Chain, Frame};
 use crate::mem::store::{Faults, MemoryDisk, ReadStore, StoreError};
 
+mod cut;
+mod standby;
+
 pub(super) const SEGMENT_BYTES: usize = MIN_SEGMENT_BYTES;
 
 pub(super) fn seq(value: u64) -> SeqNo {

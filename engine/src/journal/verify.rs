@@ -26,9 +26,8 @@ pub struct VerifyReport {
     pub chain: Chain,
     /// Messages that [cuts](super::Journal::cut_back) superseded: they stand in the segments and count no more.
     pub superseded: u64,
-    /// A cut to this number was noted, and its segment is not there: after a loss of power, opening the journal cuts
-    /// again.
-    pub unfinished_cut: Option<SeqNo>,
+    /// A loss of power undid a cut: the record ends there at the latest, and opening the journal cuts again.
+    pub lost_cut: Option<SeqNo>,
     /// Incarnation that wrote last.
     pub incarnation: u64,
     /// The highest epoch promised, if the mark is readable.
@@ -75,7 +74,7 @@ fn verify_list<R: ReadStore>(
 ) -> Result<VerifyReport, JournalError> {
     let marks = before.watermarks;
     let live_end = (writer.is_some() && before.record.is_some()).then_some(marks.appended);
-    let survey = Survey { heads: read_heads(store, list, live_end)?, lost_cut: None };
+    let survey = Survey::new(read_heads(store, list, live_end)?, before, store.boot());
     let mut heads = survey.heads.iter();
     let (mut segments, mut bytes, mut session) = (0, 0, None);
     let scanned = scan(
@@ -105,11 +104,10 @@ fn verify_list<R: ReadStore>(
         Some(_) => survey.clamp(marks.synced, marks.synced_branch),
         None => SeqNo::FIRST,
     };
-    if segments > 0 && next < expected {
+    if segments > 0 && next < expected && !survey.is_void() {
         let place = store.place(list.last().map_or(0, |info| info.index));
         return Err(JournalError::Short { place, expected, found: next });
     }
-    let missing_cut = survey.last_begun().and_then(|last| before.missing_cut(last));
     Ok(VerifyReport {
         session,
         segments,
@@ -117,7 +115,7 @@ fn verify_list<R: ReadStore>(
         oldest: scanned.oldest.unwrap_or(next),
         chain: scanned.chain,
         superseded: survey.superseded(),
-        unfinished_cut: missing_cut.filter(|_| writer.is_none()),
+        lost_cut: survey.lost_cut.filter(|_| !survey.is_void()),
         incarnation: scanned.incarnation,
         promised_epoch: before.record.map(|record| record.promised_epoch),
         published: before.record.map(|_| marks.published),
@@ -209,6 +207,10 @@ mod tests {
 
         fn writer(&self) -> Option<String> {
             self.0.writer()
+        }
+
+        fn boot(&self) -> u128 {
+            ReadStore::boot(&self.0)
         }
 
         fn place(&self, index: u64) -> String {

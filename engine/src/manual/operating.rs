@@ -56,6 +56,25 @@
 //! Do not delete segments by hand, and do not copy a directory in use and run both copies: they would both claim the
 //! same numbers.
 //!
+//! # The coordinator
+//!
+//! In a cluster (`[cluster]`), one small record says who leads and who is in the in-sync set. It is readable text, changes
+//! only by compare-and-swap, and is in nobody's way: while its keeper is away, events flow, and only changes of roles wait.
+//!
+//! - `kind = "file"`: a directory, for nodes on one machine, on a local file system with hard links. The newest of its
+//!   `record.…` files counts; the last 16 stay for a look back. Each session needs a directory of its own.
+//! - `kind = "etcd"`: etcd 3.4 or later. The key is `prefix` and the session. Its members are best on other hosts than the
+//!   nodes', and tuned to the network they have: with etcd's own defaults (`--heartbeat-interval=100
+//!   --election-timeout=1000`) the death of its leader stops swaps for one to two seconds. A swap that was on its way then is
+//!   lost without a word, so `request_timeout` is what that costs at least. `https://` takes a program built with
+//!   `--features etcd-tls`, which needs a C compiler; the default build speaks `http://` only, passwords included.
+//!
+//! A record that is damaged, of another session, or older than one that was seen before is refused, with the reason in the
+//! log: nodes keep their roles and change none. To put it right, stop all nodes, write the record that they logged last (an
+//! older one shows the form; the refusal of a wrong check sum names the right one), and start them. Restoring an
+//! old backup of etcd, or deleting the directory, is such a case: nodes that run notice it, and nodes that start refuse
+//! epochs below those that they promised.
+//!
 //! # Stopping
 //!
 //! A process asked to stop closes its agents in order: the data path first. A sequencer that is closed in good order

@@ -181,6 +181,9 @@ pub trait ReadStore {
     /// Who has the journal open for writing.
     fn writer(&self) -> Option<String>;
 
+    /// As [`Store::boot`].
+    fn boot(&self) -> u128;
+
     /// How messages name segment `index`: its path.
     fn place(&self, index: u64) -> String;
 }
@@ -493,6 +496,10 @@ impl ReadStore for MemoryDisk {
 
     fn writer(&self) -> Option<String> {
         lock(&self.disk).open.then(|| "a store of this process".into())
+    }
+
+    fn boot(&self) -> u128 {
+        lock(&self.disk).boot
     }
 
     fn place(&self, index: u64) -> String {

@@ -686,6 +686,7 @@ impl Control {
             is_given: false,
             stage: Stage::Promising,
         };
+        // Should the swap be lost, it is as promised here as anywhere: who leads a lower epoch has to hear of it.
         self.act(Action::StopAcknowledging(self.promised));
         self.act(Action::Promise(self.promised));
         self.tell(Notice::Standing { epoch: self.promised });
@@ -708,7 +709,8 @@ impl Control {
 
     /// `node` is gone or does not keep up: it leaves the set (rule 1: by swap first).
     pub fn on_lost(&mut self, node: NodeId, why: Suspect) {
-        let is_busy = self.asked || self.candidacy().is_some();
+        let overlaps = self.broken.is(Rule::OverlappingChanges);
+        let is_busy = self.asked && !overlaps || self.candidacy().is_some();
         let Some(gate) = &mut self.gate else { return };
         if !is_busy && gate.try_shrink(node).is_ok() {
             self.tell(Notice::Suspected { node, why });

@@ -351,6 +351,13 @@ impl CommitGate {
     /// # Errors
     /// See [`ChangeError`]; nothing changes.
     pub fn try_shrink(&mut self, node: NodeId) -> Result<(), ChangeError> {
+        if self.broken.is(Rule::OverlappingChanges) && matches!(self.change, Some(Change::Grow(_))) {
+            // The growth is taken back here, while its swap is on its way.
+            self.leave(node);
+            self.change = None;
+            self.commit();
+            return Err(ChangeError::Outstanding);
+        }
         self.check_changeable()?;
         if node == self.me.node || self.local.position(node).is_none() {
             return Err(ChangeError::NotRemovable);
@@ -438,7 +445,7 @@ impl CommitGate {
             return Err(ChangeError::NotPrimary);
         }
         let is_outstanding = self.change.is_some() || self.unresolved;
-        if is_outstanding && !self.broken.is(Rule::OverlappingChanges) {
+        if is_outstanding {
             return Err(ChangeError::Outstanding);
         }
         Ok(())

@@ -38,8 +38,10 @@ fn a_tail_that_the_primary_has_is_verified_by_its_position_alone() {
 fn a_tail_is_cut_exactly_where_it_differs() {
     // Numbers 4 and 5 were given in epoch 3 by a primary whose standbys never had them.
     let (primary, mut standby) = meet(&[1, 1, 2, 9, 9, 9], &[1, 1, 2, 3, 3], 2);
-    assert_eq!(standby.on(&primary.heartbeat(7)), AppendOutcome::Accepted);
-    assert_eq!(standby.inbound.verified(), to(2), "the position is not this journal's");
+    for next in [6, 7] {
+        assert_eq!(standby.on(&primary.heartbeat(next)), AppendOutcome::Accepted);
+        assert_eq!(standby.inbound.verified(), to(2), "the position is not this journal's");
+    }
     let ack = standby.ack(NOW, None).unwrap();
     assert_eq!((ack.received, ack.wanted, ack.tail.at), (to(2), Some(to(7)), to(6)));
     standby.on(&primary.append(2, 7));
@@ -90,6 +92,7 @@ fn late_datagrams_of_the_same_epoch_never_cut() {
         standby.on(datagram);
     }
     assert_eq!((standby.journal.cuts.len(), standby.journal.log.frames), (0, log.frames));
+    assert_eq!(standby.inbound.head().unwrap().end, to(9), "the most that was said");
 }
 
 #[test]
@@ -335,6 +338,11 @@ fn a_history_that_contradicts_what_was_verified_is_loud_and_changes_nothing() {
     assert_eq!(divergence, Divergence::Epoch { seq: seq(4), frame: 10, stream: 9 });
     assert_eq!(standby.inbound.stats().divergences, 3);
     assert_eq!((standby.journal.log.frames, standby.journal.cuts.len()), (ours.frames, 0));
+    // Neither is a stale tail cut for a frame that does not follow what was verified.
+    let mut standby = Follower::following(Log::of(&[1, 1, 3, 3]), 9, 3);
+    let divergence = diverged(standby.on(&same_end(&stream(&[1, 1]), &other.log.bytes(3, 4))));
+    assert!(matches!(divergence, Divergence::Chain { seq: at, .. } if at == seq(3)), "{divergence}");
+    assert_eq!(standby.journal.log.next(), 5);
 }
 
 /// An append at the end of `primary`'s history, which claims to go on.
@@ -387,7 +395,7 @@ fn another_primary_starts_with_an_empty_stash() {
     standby.on(&primary.append(3, 5));
     let mut next = Primary::new(&small(), Log::of(&[1, 11]), 11);
     standby.inbound.follow(11, member(0), standby.journal.log.position_at(2).unwrap());
-    standby.on(&next.append(2, 3));
+    assert_eq!(standby.on(&next.append(2, 3)), AppendOutcome::Accepted);
     assert_eq!(standby.journal.log.frames, next.log.frames);
     next.log.push(11);
     standby.on(&next.append(3, 4));

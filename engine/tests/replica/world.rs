@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use seqcast_engine::frame::Frame;
 use seqcast_engine::replica::{
     AckOutcome, AppendOutcome, Inbound, NodeId, Outbound, Reach, Standby, StreamConfig,
 };
@@ -247,7 +248,11 @@ impl World {
                 }
             } else if self.network.strikes(30) {
                 for _ in 0..self.network.rng.random_range(1..5) {
-                    log.push(epoch);
+                    if self.network.strikes(2) {
+                        log.push_message(epoch, &[b'.'; 1_500]);
+                    } else {
+                        log.push(epoch);
+                    }
                     self.pushed += usize::from(epoch == latest);
                 }
                 self.histories.insert(epoch, log.clone());
@@ -274,7 +279,7 @@ impl World {
                             if len == 0 {
                                 break;
                             }
-                            assert!(len <= self.config.max_datagram_bytes);
+                            assert!(len <= self.config.max_datagram_bytes || is_one_frame(&buffer[..len]));
                             assert!(stream.outbound.in_flight_bytes() <= self.config.window_bytes);
                             self.loaded += u64::from(len > seqcast_wire::repl::APPEND_BYTES);
                             self.network.send(self.now, stream.peer, &buffer[..len]);
@@ -456,6 +461,11 @@ impl World {
         }
         panic!("not settled after {} s of this: {:?}", 60_000 * STEP.0 / 1_000_000_000, self.weather);
     }
+}
+
+fn is_one_frame(datagram: &[u8]) -> bool {
+    let Datagram::Append(append) = parse(datagram) else { return false };
+    Frame::parse(append.frames).is_ok_and(|frame| frame.framed_bytes() == append.frames.len())
 }
 
 fn inbound(config: &StreamConfig, node: usize, promised: u64, committed: Reach) -> Inbound {

@@ -26,8 +26,9 @@ enum Command {
     /// Run drills by name, or `all`
     ///
     /// Real processes of this program: nodes, publishers, subscribers; each node in a network namespace of its own
-    /// where that is allowed (as root, or under `unshare -Urn`), on the loopback interface elsewhere. Exit code 1: something was lost,
-    /// repeated or reordered, records or books differ, or a drill did not come to its end. How long an outage was decides nothing.
+    /// where that is allowed (as root), on the loopback interface elsewhere. Exit code 1: something was lost, repeated
+    /// or reordered, records or books differ, or a drill did not come to its end. How long an outage was decides
+    /// nothing.
     Run(RunArgs),
 }
 

@@ -210,7 +210,7 @@ impl Drills {
             seconds: 0.0,
             calm: timeline.calm,
             calm_gap_ns: timeline.calm_gap_ns,
-            faults: timeline.faults.clone(),
+            acts: timeline.acts.clone(),
             dir: None,
         };
         Ok((run, timeline))
@@ -221,7 +221,7 @@ impl Drills {
         let Some(dir) = self.options.svg.as_ref().filter(|_| time == 1 || !run.problems.is_empty()) else {
             return;
         };
-        for (at, fault) in timeline.faults.iter().enumerate() {
+        for (at, fault) in timeline.acts.iter().filter(|act| act.fault).enumerate() {
             let title = format!("{}: {}", scenario.name, scenario.about);
             let path = dir.join(format!("{}-{time}-{}.svg", scenario.name, at + 1));
             let written = std::fs::create_dir_all(dir)
@@ -295,7 +295,7 @@ impl RunReport {
             seconds: 0.0,
             calm: timeline::Latencies::default(),
             calm_gap_ns: 0,
-            faults: Vec::new(),
+            acts: Vec::new(),
             dir: None,
         }
     }

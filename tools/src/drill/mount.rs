@@ -38,6 +38,8 @@ impl Disk {
 
     /// Gives room again.
     pub(crate) fn free(&self) -> anyhow::Result<()> {
+        // Cut short first: a process just being started may hold the file open for a moment longer.
+        File::create(self.ballast())?;
         Ok(std::fs::remove_file(self.ballast())?)
     }
 

@@ -132,7 +132,7 @@ impl Net {
     }
 
     /// What goes to `host` comes no faster than so many kilobits a second.
-    pub(crate) fn slow(&self, host: HostId, kbit_per_s: u32) -> anyhow::Result<()> {
+    pub(crate) fn congest(&self, host: HostId, kbit_per_s: u32) -> anyhow::Result<()> {
         let Net::Spaces { hub, .. } = self else { return self.space(host).map(|_| ()) };
         let port = port_of(host);
         hub.run("tc", &format!("qdisc replace dev {port} root tbf rate {kbit_per_s}kbit burst 8k limit 64k"))
@@ -319,7 +319,7 @@ mod tests {
         let Some((net, sockets)) = pair() else { return };
         net.damage(HostId(0), HostId(1), Damage::Loss(50)).unwrap();
         net.reorder(HostId(1), 50).unwrap();
-        net.slow(HostId(1), 100_000).unwrap();
+        net.congest(HostId(1), 100_000).unwrap();
         let (mut there, mut back) = (Vec::new(), Vec::new());
         for byte in 0..200 {
             send(&net, &sockets, 0, byte);

@@ -4,6 +4,9 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -52,12 +55,15 @@ impl Plan<'_> {
 }
 
 impl Process {
+    /// Its number, which is its own until it was seen to have [ended](Process::ended).
+    pub(crate) fn pid(&self) -> anyhow::Result<Pid> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        pid.context("a process has a number above 0")
+    }
+
     /// Sends a signal. It must not have been seen to have [ended](Process::ended).
     pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        // Nobody has waited for it, so that its number is still its own.
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        let pid = pid.context("a process has a number above 0")?;
-        kill_process(pid, signal).with_context(|| format!("signalling {}", self.name))
+        kill_process(self.pid()?, signal).with_context(|| format!("signalling {}", self.name))
     }
 
     /// Ends it as a power switch does.
@@ -91,6 +97,43 @@ impl Drop for Process {
         if let Ok(None) = self.child.try_wait() {
             let _ = self.child.kill();
             let _ = self.child.wait();
+        }
+    }
+}
+
+/// Stops a process and lets it go on, all the time, so that it gets a part of its time only. Dropped, it gets all. The
+/// process must not be waited for before.
+pub(crate) struct Throttle {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Throttle {
+    /// The process `pid` gets `percent` of its time.
+    pub(crate) fn new(pid: Pid, percent: u32) -> Throttle {
+        /// Shorter than any timeout: the process is slow, and not away.
+        const ROUND: Duration = Duration::from_millis(20);
+        let over = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&over);
+        let thread = thread::spawn(move || {
+            let on = ROUND * percent.min(100) / 100;
+            while !is_over.load(Ordering::Relaxed) {
+                for (signal, rest) in [(Signal::STOP, ROUND - on), (Signal::CONT, on)] {
+                    // One that has ended needs no throttle, and whoever waits for it will see that.
+                    let _ = kill_process(pid, signal);
+                    thread::sleep(rest);
+                }
+            }
+        });
+        Throttle { over, thread: Some(thread) }
+    }
+}
+
+impl Drop for Throttle {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
         }
     }
 }

@@ -7,7 +7,7 @@ use seqcast_engine::stat::Latency;
 use seqcast_engine::time::Nanos;
 use serde::Serialize;
 
-use super::timeline::{FaultReport, Latencies, Outage, Phases, TimedEvent};
+use super::timeline::{Act, Latencies, Outage, Phases, TimedEvent};
 use crate::output::grouped;
 
 /// All drills that were run.
@@ -48,7 +48,8 @@ pub(crate) struct RunReport {
     /// How long messages took before the first fault, and the longest time without any then.
     pub(crate) calm: Latencies,
     pub(crate) calm_gap_ns: u64,
-    pub(crate) faults: Vec<FaultReport>,
+    /// What was done, and what came of it.
+    pub(crate) acts: Vec<Act>,
     /// Where everything is that it left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) dir: Option<String>,
@@ -108,7 +109,7 @@ impl DrillReport {
 
     /// Sums the repetitions up.
     pub(crate) fn sum_up(&mut self) {
-        let most = self.runs.iter().map(|run| run.faults.len()).max().unwrap_or(0);
+        let most = self.runs.iter().map(|run| run.faults().count()).max().unwrap_or(0);
         self.faults = (0..most).map(|at| distributions(&self.runs, at)).collect();
     }
 
@@ -122,12 +123,17 @@ impl DrillReport {
     }
 }
 
+impl RunReport {
+    fn faults(&self) -> impl Iterator<Item = &Act> {
+        self.acts.iter().filter(|act| act.fault)
+    }
+}
+
 /// The fault at place `at` of every run.
 fn distributions(runs: &[RunReport], at: usize) -> Distributions {
-    let faults = || runs.iter().filter_map(|run| run.faults.get(at));
-    let outages = |of: fn(&FaultReport) -> &Vec<Outage>| {
-        Distribution::of(faults().flat_map(of).map(|outage| outage.outage_ns))
-    };
+    let faults = || runs.iter().filter_map(|run| run.faults().nth(at));
+    let outages =
+        |of: fn(&Act) -> &Vec<Outage>| Distribution::of(faults().flat_map(of).map(|outage| outage.outage_ns));
     let phase =
         |of: fn(&Phases) -> Option<u64>| Distribution::of(faults().filter_map(|fault| of(&fault.phases)));
     // Another node may be the primary in every repetition.
@@ -158,7 +164,9 @@ impl Report {
             self.network
         )?;
         for drill in &self.drills {
-            if let [run] = &drill.runs[..] {
+            if let [run] = &drill.runs[..]
+                && run.messages > 0
+            {
                 write_run(drill.name, run, out)?;
             }
         }
@@ -231,13 +239,13 @@ fn write_run(name: &str, run: &RunReport, out: &mut impl Write) -> io::Result<()
         Nanos(p99_ns),
         Nanos(run.calm_gap_ns)
     )?;
-    for fault in &run.faults {
-        writeln!(out, "  {}", fault.what)?;
-        for TimedEvent { after_ns, node, what } in &fault.events {
+    for act in &run.acts {
+        writeln!(out, "  {}", act.what)?;
+        for TimedEvent { after_ns, node, what } in &act.events {
             let node = node.as_deref().unwrap_or("drill");
             writeln!(out, "    {:>12}  {node}: {what}", after(*after_ns))?;
         }
-        for outage in fault.subscribers.iter().chain(&fault.publishers) {
+        for outage in act.subscribers.iter().chain(&act.publishers) {
             let Outage { who, outage_ns, last_before_ns, first_after_ns, new_epoch_ns } = outage;
             write!(
                 out,
@@ -276,7 +284,7 @@ mod tests {
         let events = vec![TimedEvent { after_ns: 0, node: None, what: "kill -9 n1".into() }];
         let (subscribers, publishers) = (vec![outage("sub1"), outage("sub2")], vec![outage("pub1")]);
         let fault =
-            FaultReport { what: "kill -9 n1".into(), at_ns: 1, events, phases, subscribers, publishers };
+            Act { what: "kill -9 n1".into(), fault: true, at_ns: 1, events, phases, subscribers, publishers };
         RunReport {
             passed,
             problems: if passed { Vec::new() } else { vec!["sub1 lost 3 messages".into()] },
@@ -285,7 +293,7 @@ mod tests {
             seconds: 1.5,
             calm: Latencies::default(),
             calm_gap_ns: 0,
-            faults: vec![fault],
+            acts: vec![fault],
             dir: (!passed).then(|| "/somewhere".into()),
         }
     }

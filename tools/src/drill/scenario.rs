@@ -71,9 +71,11 @@ pub(crate) enum Step {
     Cut(Who, From),
     /// All nodes lose so many, and send so many late, of a hundred datagrams.
     Lossy(u32, u32),
+    /// It gets no more than so many of a hundred parts of its processors' time.
+    Throttle(Who, u32),
     /// What goes to it comes no faster than so many kilobits a second.
-    Slow(Who, u32),
-    /// Repair the network, and the way to the coordinator.
+    Congest(Who, u32),
+    /// Repair the network and the way to the coordinator, and throttle nobody.
     Heal,
     /// The coordinator does not answer any more.
     CoordinatorAway,
@@ -107,7 +109,8 @@ impl Step {
                 | Step::Freeze(_)
                 | Step::Cut(..)
                 | Step::Lossy(..)
-                | Step::Slow(..)
+                | Step::Throttle(..)
+                | Step::Congest(..)
                 | Step::CoordinatorAway
                 | Step::Retire(_)
                 | Step::FillDisk(_)
@@ -136,7 +139,8 @@ impl Step {
             | Step::Freeze(who)
             | Step::Thaw(who)
             | Step::Cut(who, _)
-            | Step::Slow(who, _)
+            | Step::Throttle(who, _)
+            | Step::Congest(who, _)
             | Step::Retire(who)
             | Step::FillDisk(who)
             | Step::FreeDisk(who) => Some(who),
@@ -159,8 +163,9 @@ impl fmt::Display for Step {
             Step::Cut(_, From::HearingNodes) => f.write_str("does not hear the other nodes"),
             Step::Cut(_, From::Coordinator) => f.write_str("cut off from the coordinator"),
             Step::Lossy(loss, late) => write!(f, "links lose {loss} % and reorder {late} %"),
-            Step::Slow(_, kbit) => write!(f, "slowed to {kbit} kbit/s"),
-            Step::Heal => f.write_str("repair the network"),
+            Step::Throttle(_, part) => write!(f, "throttle to {part} %"),
+            Step::Congest(_, kbit) => write!(f, "congest to {kbit} kbit/s"),
+            Step::Heal => f.write_str("heal"),
             Step::CoordinatorAway => f.write_str("coordinator away"),
             Step::CoordinatorBack => f.write_str("coordinator back"),
             Step::Retire(_) => f.write_str("retire"),
@@ -176,8 +181,8 @@ impl fmt::Display for Step {
 }
 
 use Step::{
-    AwaitFlow, AwaitMembers, AwaitSet, AwaitStall, AwaitTakeover, CoordinatorAway, CoordinatorBack, Cut,
-    FillDisk, FreeDisk, Freeze, Heal, Kill, Lossy, Retire, Run, Slow, Start, Terminate, Thaw,
+    AwaitFlow, AwaitMembers, AwaitSet, AwaitStall, AwaitTakeover, Congest, CoordinatorAway, CoordinatorBack,
+    Cut, FillDisk, FreeDisk, Freeze, Heal, Kill, Lossy, Retire, Run, Start, Terminate, Thaw, Throttle,
 };
 use Who::{All, Primary, Standby, Victim};
 
@@ -189,6 +194,34 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         cluster: false,
         needs: &[],
         steps: &[Run(500), Kill(Primary), Start(Victim), AwaitFlow, Run(300)],
+    },
+    Scenario {
+        name: "alone-stop",
+        about: "a sequencer that is alone: end it in order, and start it again",
+        cluster: false,
+        needs: &[],
+        steps: &[Run(500), Terminate(Primary), Start(Victim), AwaitFlow, Run(300)],
+    },
+    Scenario {
+        name: "alone-freeze",
+        about: "a sequencer that is alone: stop it in its tracks, and let it go on",
+        cluster: false,
+        needs: &[],
+        steps: &[Run(500), Freeze(Primary), Run(500), Thaw(Victim), AwaitFlow, Run(300)],
+    },
+    Scenario {
+        name: "alone-lossy",
+        about: "a sequencer that is alone loses 3 % of what it is sent, and sends 5 % late",
+        cluster: false,
+        needs: &[Need::Network],
+        steps: &[Run(300), Lossy(3, 5), AwaitFlow, Run(1_000), Heal, AwaitFlow, Run(200)],
+    },
+    Scenario {
+        name: "alone-disk-full",
+        about: "the disk of a sequencer that is alone is full: it takes no more, until there is room again",
+        cluster: false,
+        needs: &[Need::Mount],
+        steps: &[Run(300), FillDisk(Primary), AwaitStall, FreeDisk(Victim), AwaitFlow, Run(300)],
     },
     Scenario {
         name: "kill-primary",
@@ -331,17 +364,33 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "slow-standby",
-        about: "what goes to a standby comes too slowly: it leaves the set, and comes back",
+        about: "a standby gets a fifth of its processors' time: commits are as slow as it is, or it leaves the set",
+        cluster: true,
+        needs: &[],
+        steps: &[
+            Run(500),
+            Throttle(Standby(0), 20),
+            AwaitFlow,
+            Run(1_500),
+            Heal,
+            AwaitSet,
+            AwaitFlow,
+            Run(300),
+        ],
+    },
+    Scenario {
+        name: "congested-standby",
+        about: "what goes to a standby mostly gets lost, and the rest comes late",
         cluster: true,
         needs: &[Need::Network],
         steps: &[
             Run(500),
-            Slow(Standby(0), 256),
-            AwaitMembers(2),
+            Congest(Standby(0), 256),
             AwaitFlow,
-            Run(500),
+            Run(2_000),
             Heal,
             AwaitSet,
+            AwaitFlow,
             Run(300),
         ],
     },
@@ -473,7 +522,7 @@ mod tests {
                 ),
                 (last(steps, |step| matches!(step, Freeze(_))), last(steps, |step| matches!(step, Thaw(_)))),
                 (
-                    last(steps, |step| matches!(step, Cut(..) | Lossy(..) | Slow(..))),
+                    last(steps, |step| matches!(step, Cut(..) | Lossy(..) | Congest(..) | Throttle(..))),
                     last(steps, |step| *step == Heal),
                 ),
                 (last(steps, |step| *step == CoordinatorAway), last(steps, |step| *step == CoordinatorBack)),
@@ -487,7 +536,7 @@ mod tests {
             let awaits_set = last(steps, |step| *step == AwaitSet);
             assert_eq!(awaits_set.is_some(), *cluster, "{name}: all are in sync in the end");
             let breaks = last(steps, |step| {
-                matches!(step, Lossy(..) | Slow(..))
+                matches!(step, Lossy(..) | Congest(..))
                     || matches!(step, Cut(_, from) if *from != From::Coordinator)
             });
             assert_eq!(breaks.is_some(), needs.contains(&Need::Network), "{name}");

@@ -14,7 +14,7 @@ use seqcast_engine::runtime::{StopFlag, wall_ns};
 use super::etcd::Etcd;
 use super::mount::Disk;
 use super::net::{Damage, HostId, Net};
-use super::process::{LOOK, Plan, Process};
+use super::process::{LOOK, Plan, Process, Throttle};
 use super::scenario::{From, Need, Scenario, Step, Who};
 use super::site::{self, Shape, Site};
 use super::watch::{Lead, Watch};
@@ -61,6 +61,8 @@ pub(crate) struct Mark {
 pub(crate) struct Stage<'a> {
     setting: &'a Setting<'a>,
     site: Site,
+    /// Before the processes, which they must not outlive.
+    throttles: Vec<Throttle>,
     nodes: Vec<Option<Process>>,
     pub(crate) publishers: Vec<Traced>,
     pub(crate) subscribers: Vec<Traced>,
@@ -101,6 +103,7 @@ impl<'a> Stage<'a> {
             subscribers: Vec::new(),
             watch: None,
             disks,
+            throttles: Vec::new(),
             victim: None,
             before: None,
             marks: Vec::new(),
@@ -222,8 +225,9 @@ impl<'a> Stage<'a> {
             Step::Thaw(_) => targets.iter().try_for_each(|&at| self.signal(at, Signal::CONT)),
             Step::Cut(_, from) => targets.iter().try_for_each(|&at| self.cut(at, from)),
             Step::Lossy(loss, late) => self.make_lossy(loss, late),
-            Step::Slow(_, kbit) => {
-                targets.iter().try_for_each(|&at| self.setting.net.slow(self.site.nodes[at].host, kbit))
+            Step::Throttle(_, part) => targets.iter().try_for_each(|&at| self.throttle(at, part)),
+            Step::Congest(_, kbit) => {
+                targets.iter().try_for_each(|&at| self.setting.net.congest(self.site.nodes[at].host, kbit))
             }
             Step::Heal => self.heal(),
             Step::CoordinatorAway => self.coordinator_away(),
@@ -307,6 +311,12 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
+    fn throttle(&mut self, at: usize, part: u32) -> anyhow::Result<()> {
+        let process = self.nodes[at].as_ref().context("it does not run")?;
+        self.throttles.push(Throttle::new(process.pid()?, part));
+        Ok(())
+    }
+
     fn make_lossy(&self, loss: u32, late: u32) -> anyhow::Result<()> {
         let net = &self.setting.net;
         let hosts: Vec<HostId> = (0..site::hosts(&self.setting.shape)).map(HostId).collect();
@@ -319,7 +329,8 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    fn heal(&self) -> anyhow::Result<()> {
+    fn heal(&mut self) -> anyhow::Result<()> {
+        self.throttles.clear();
         for node in &self.site.nodes {
             if node.coordinator.symlink_metadata().is_err() {
                 std::os::unix::fs::symlink(self.site.coordinator_dir(), &node.coordinator)?;
@@ -490,8 +501,8 @@ impl<'a> Stage<'a> {
     /// Kills everybody that still runs, and keeps what they left.
     pub(crate) fn abandon(&mut self) {
         self.leave_watch();
-        self.nodes.iter_mut().for_each(|node| *node = None);
         let _ = self.heal();
+        self.nodes.iter_mut().for_each(|node| *node = None);
         if let (Some(etcd), true) = (self.setting.etcd, self.is_away()) {
             let _ = etcd.come_back();
         }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use seqcast_engine::time::Nanos;
 
-use super::timeline::{FaultReport, Outage, Passage};
+use super::timeline::{Act, Outage, Passage};
 
 const WIDTH: f64 = 1_000.0;
 const LEFT: f64 = 110.0;
@@ -18,7 +18,7 @@ const MAX_EVENTS: usize = 24;
 const COLOURS: [&str; 6] = ["#1f6fb2", "#c77c11", "#3a8f4d", "#8a4fa3", "#5c6670", "#b0413e"];
 
 /// The picture of `fault`, with the title `title` and what each subscriber saw.
-pub(crate) fn picture(title: &str, fault: &FaultReport, passages: &[Vec<Passage>]) -> String {
+pub(crate) fn picture(title: &str, fault: &Act, passages: &[Vec<Passage>]) -> String {
     let scale = Scale::of(fault, passages);
     let lanes: Vec<&Outage> = fault.subscribers.iter().chain(&fault.publishers).collect();
     let lanes_top = PLOT_TOP + PLOT_HEIGHT + 34.0;
@@ -49,7 +49,7 @@ pub(crate) fn picture(title: &str, fault: &FaultReport, passages: &[Vec<Passage>
     svg.finish()
 }
 
-fn subtitle(fault: &FaultReport) -> String {
+fn subtitle(fault: &Act) -> String {
     let worst = |outages: &[Outage]| outages.iter().map(|outage| outage.outage_ns).max().map(Nanos);
     let told =
         |who: &str, worst: Option<Nanos>| worst.map(|worst| format!("longest silence at {who} {worst}"));
@@ -80,7 +80,7 @@ struct Scale {
 }
 
 impl Scale {
-    fn of(fault: &FaultReport, passages: &[Vec<Passage>]) -> Scale {
+    fn of(fault: &Act, passages: &[Vec<Passage>]) -> Scale {
         const LEAST: i64 = 30_000_000;
         let outages = || fault.subscribers.iter().chain(&fault.publishers);
         let ends = outages().flat_map(|outage| [Some(outage.first_after_ns), outage.new_epoch_ns]);
@@ -219,7 +219,7 @@ mod tests {
     use super::super::timeline::{Phases, TimedEvent};
     use super::*;
 
-    fn fault() -> FaultReport {
+    fn fault() -> Act {
         let outage = |who: &str| Outage {
             who: who.into(),
             outage_ns: 12_000_000,
@@ -232,8 +232,9 @@ mod tests {
             node: node.map(str::to_owned),
             what: "a < b & \"c\"".into(),
         };
-        FaultReport {
+        Act {
             what: "kill -9 n1".into(),
+            fault: true,
             at_ns: 1_000_000_000,
             events: vec![event(0, None), event(5_000_000, Some("n2")), event(9_000_000_000, None)],
             phases: Phases::default(),
@@ -258,8 +259,7 @@ mod tests {
 
     #[test]
     fn a_fault_that_nobody_noticed_has_a_picture_too() {
-        let silent =
-            FaultReport { subscribers: Vec::new(), publishers: Vec::new(), events: Vec::new(), ..fault() };
+        let silent = Act { subscribers: Vec::new(), publishers: Vec::new(), events: Vec::new(), ..fault() };
         let svg = picture("x", &silent, &[]);
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
     }

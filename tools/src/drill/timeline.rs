@@ -1,4 +1,4 @@
-//! What a fault meant: when it was noticed, who took over, and how long publishers and subscribers saw nothing.
+//! What came of what the drill did: when it was noticed, who took over, and how long publishers and subscribers saw nothing.
 
 use seqcast_engine::agents::status::{NoteReport, What};
 use seqcast_engine::stat::Latency;
@@ -8,13 +8,15 @@ use serde::Serialize;
 use super::record::{JournalCopy, Remains, arrivals, commits, dues};
 use super::stage::Mark;
 
-/// A fault and what came of it. Times are ns since the fault; negative before it.
+/// Something that the drill did, and what came of it. Times are ns since then; negative before it.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct FaultReport {
+pub(crate) struct Act {
     pub(crate) what: String,
+    /// Whether it is a fault; else it mends one.
+    pub(crate) fault: bool,
     /// When, in ns since 1970.
     pub(crate) at_ns: u64,
-    /// What the nodes noted, and what else the drill did, until the next fault.
+    /// What the nodes noted, and what else the drill did, until the next fault; none of what is no fault.
     pub(crate) events: Vec<TimedEvent>,
     pub(crate) phases: Phases,
     pub(crate) subscribers: Vec<Outage>,
@@ -45,7 +47,8 @@ pub(crate) struct Phases {
     pub(crate) total_ns: Option<u64>,
 }
 
-/// How somebody saw a fault: the longest time without news that ended after it.
+/// How somebody saw an act: the longest time without news that ended after it and before the next fault, and began
+/// before the next act.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Outage {
     pub(crate) who: String,
@@ -76,7 +79,7 @@ pub(crate) struct Latencies {
 /// What can be said of a drill's times.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Timeline {
-    pub(crate) faults: Vec<FaultReport>,
+    pub(crate) acts: Vec<Act>,
     /// Of each subscriber.
     pub(crate) passages: Vec<Vec<Passage>>,
     /// Before the first fault, all subscribers.
@@ -113,45 +116,50 @@ impl Timeline {
             .iter()
             .map(|who| News { who: who.witness.name.clone(), points: commits(&who.witness.records) })
             .collect();
-        let faults: Vec<&Mark> = marks.iter().filter(|mark| mark.fault).collect();
-        let first = faults.first().map_or(u64::MAX, |mark| mark.at_ns);
-        let calm_gap_ns =
-            subscribers.iter().filter_map(|news| longest_gap(&news.points, 0, first)).map(|gap| gap.2);
-        let mut timeline = Timeline {
-            faults: Vec::new(),
-            calm: latencies(passages.iter().flatten().filter(|passage| passage.at_ns < first)),
-            calm_gap_ns: calm_gap_ns.max().unwrap_or(0),
-            passages,
-        };
-        for (at, fault) in faults.iter().enumerate() {
-            let until_ns = faults.get(at + 1).map_or(u64::MAX, |next| next.at_ns);
-            let span = Span { from_ns: fault.at_ns, until_ns };
-            let new_epoch = new_epoch(reference, span);
-            let outages = |news: &[News], with_epoch: bool| -> Vec<Outage> {
-                news.iter().filter_map(|news| outage(news, span, new_epoch.filter(|_| with_epoch))).collect()
+        let first = marks.iter().find(|mark| mark.fault).map_or(u64::MAX, |mark| mark.at_ns);
+        let calm_gaps = subscribers.iter().filter_map(|news| longest_gap(&news.points, |_, to| to < first));
+        let calm_gap_ns = calm_gaps.map(|(from, to)| to - from).max().unwrap_or(0);
+        let acts = marks.iter().enumerate().map(|(at, mark)| {
+            let span = Span::of(mark, &marks[at + 1..]);
+            let new_epoch = new_epoch(reference, span).filter(|_| mark.fault);
+            let outages = |news: &[News], new_epoch: Option<u64>| -> Vec<Outage> {
+                news.iter().filter_map(|news| outage(news, span, new_epoch)).collect()
             };
-            let subscribers = outages(&subscribers, true);
-            timeline.faults.push(FaultReport {
-                what: fault.what.clone(),
-                at_ns: fault.at_ns,
-                events: events(marks, notes, names, span),
-                phases: phases(notes, span, &subscribers),
-                subscribers,
-                publishers: outages(&publishers, false),
-            });
+            let seen = outages(&subscribers, new_epoch);
+            let publishers = outages(&publishers, None);
+            let (events, phases) = match mark.fault {
+                true => (events(marks, notes, names, span), phases(notes, span, &seen)),
+                false => (Vec::new(), Phases::default()),
+            };
+            let (what, fault, at_ns) = (mark.what.clone(), mark.fault, mark.at_ns);
+            Act { what, fault, at_ns, events, phases, subscribers: seen, publishers }
+        });
+        Timeline {
+            acts: acts.collect(),
+            calm: latencies(passages.iter().flatten().filter(|passage| passage.at_ns < first)),
+            calm_gap_ns,
+            passages,
         }
-        timeline
     }
 }
 
-/// From a fault to the next one.
+/// The time that belongs to an act.
 #[derive(Clone, Copy)]
 struct Span {
     from_ns: u64,
+    /// Until the next act: silence that begins later is of that one's making.
+    next_ns: u64,
+    /// Until the next fault: what is mended meanwhile is part of it.
     until_ns: u64,
 }
 
 impl Span {
+    fn of(mark: &Mark, later: &[Mark]) -> Span {
+        let at = |mark: Option<&Mark>| mark.map_or(u64::MAX, |mark| mark.at_ns);
+        let until_ns = at(later.iter().find(|mark| mark.fault));
+        Span { from_ns: mark.at_ns, next_ns: at(later.first()), until_ns }
+    }
+
     fn holds(self, at_ns: u64) -> bool {
         (self.from_ns..self.until_ns).contains(&at_ns)
     }
@@ -161,18 +169,19 @@ impl Span {
     }
 }
 
-/// The longest time between two of `points` of which the second lies in the span: from, to, length.
-fn longest_gap(points: &[(u64, u64)], from_ns: u64, until_ns: u64) -> Option<(u64, u64, u64)> {
-    let gaps = points.windows(2).map(|pair| (pair[0].1, pair[1].1, pair[1].1.saturating_sub(pair[0].1)));
-    gaps.filter(|&(_, to, _)| (from_ns..until_ns).contains(&to)).max_by_key(|gap| gap.2)
+/// The longest time between two of `points` that `counts`.
+fn longest_gap(points: &[(u64, u64)], counts: impl Fn(u64, u64) -> bool) -> Option<(u64, u64)> {
+    let gaps = points.windows(2).map(|pair| (pair[0].1, pair[1].1.max(pair[0].1)));
+    gaps.filter(|&(from, to)| counts(from, to)).max_by_key(|(from, to)| to - from)
 }
 
 fn outage(news: &News, span: Span, new_epoch: Option<u64>) -> Option<Outage> {
-    let (last, first, outage_ns) = longest_gap(&news.points, span.from_ns, span.until_ns)?;
+    let counts = |from, to| span.holds(to) && from < span.next_ns;
+    let (last, first) = longest_gap(&news.points, counts)?;
     let new_epoch_at = new_epoch.and_then(|seq| news.points.iter().find(|point| point.0 >= seq));
     Some(Outage {
         who: news.who.clone(),
-        outage_ns,
+        outage_ns: first - last,
         last_before_ns: span.after(last),
         first_after_ns: span.after(first),
         new_epoch_ns: new_epoch_at.map(|&(_, at)| span.after(at)),
@@ -327,7 +336,7 @@ mod tests {
             note(57, What::CaughtUp),
         ]];
         let timeline = Timeline::new(&remains(), &marks, &notes, &["n2".into()]);
-        let [fault] = &timeline.faults[..] else { panic!("{:?}", timeline.faults) };
+        let [fault, start] = &timeline.acts[..] else { panic!("{:?}", timeline.acts) };
         let sub = &fault.subscribers[0];
         assert_eq!(
             (sub.outage_ns, sub.last_before_ns, sub.first_after_ns),
@@ -341,6 +350,8 @@ mod tests {
         let events: Vec<_> =
             fault.events.iter().map(|event| (event.after_ns / MS as i64, event.node.is_some())).collect();
         assert_eq!(events, [(0, false), (1, true), (3, true), (6, true), (29, false)]);
+        assert!((fault.fault, start.fault, start.phases) == (true, false, Phases::default()));
+        assert_eq!(start.subscribers[0].outage_ns, MS, "the silence before it is not of its making");
         assert_eq!(timeline.calm_gap_ns, MS);
         assert_eq!((timeline.calm.p50_ns, timeline.passages[0].len()), (0, 79));
         assert_eq!(timeline.passages[0][78], Passage { at_ns: 90 * MS, latency_ns: 11 * MS });
@@ -350,19 +361,18 @@ mod tests {
     fn each_fault_has_its_own_span() {
         let marks = [mark(10, "freeze n2", true), mark(51, "kill -9 n1", true)];
         let timeline = Timeline::new(&remains(), &marks, &[], &[]);
-        let outages: Vec<_> =
-            timeline.faults.iter().map(|fault| fault.subscribers[0].outage_ns / MS).collect();
+        let outages: Vec<_> = timeline.acts.iter().map(|fault| fault.subscribers[0].outage_ns / MS).collect();
         assert_eq!(outages, [1, 12]);
-        assert_eq!(timeline.faults[0].subscribers[0].new_epoch_ns, None);
-        assert_eq!(timeline.faults[0].phases, Phases::default());
+        assert_eq!(timeline.acts[0].subscribers[0].new_epoch_ns, None);
+        assert_eq!(timeline.acts[0].phases, Phases::default());
     }
 
     #[test]
     fn nothing_is_made_of_nothing() {
         let timeline = Timeline::new(&Remains::default(), &[mark(1, "x", true)], &[], &[]);
-        assert!(timeline.faults.is_empty());
+        assert!(timeline.acts.is_empty());
         let silent = Remains { subscribers: vec![Witness::default()], ..remains() };
         let timeline = Timeline::new(&silent, &[mark(1, "x", true)], &[], &[]);
-        assert!(timeline.faults[0].subscribers.is_empty());
+        assert!(timeline.acts[0].subscribers.is_empty());
     }
 }

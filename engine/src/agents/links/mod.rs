@@ -29,6 +29,7 @@ mod pipe;
 mod tests;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::{SocketAddr, SocketAddrV4};
 
 use seqcast_wire::Session;
@@ -55,6 +56,8 @@ const GREETING_TIMEOUT: Nanos = Nanos::from_secs(2);
 const MAX_GUESTS: usize = 16;
 /// Lines heard of one connection in one duty cycle at most.
 const LINES_LIMIT: usize = 16;
+/// Refusals are told of no more often.
+const COMPLAINT_INTERVAL: Nanos = Nanos::from_secs(1);
 /// Notes that are kept for operators.
 const MAX_NOTES: usize = 64;
 
@@ -91,6 +94,8 @@ pub struct Links {
     pending: Option<Pending>,
     accepted: u64,
     refused: u64,
+    /// When a refusal was told last.
+    complained: Nanos,
     meter: Meter,
 }
 
@@ -122,6 +127,7 @@ impl Links {
             pending: None,
             accepted: 0,
             refused: 0,
+            complained: Nanos::ZERO,
             meter,
             plan,
         })
@@ -147,8 +153,7 @@ impl Links {
                 Ok(None) => return work,
                 Err(error) => {
                     // No file is left to be opened: nothing that the order of events should stop for.
-                    self.refused += 1;
-                    warn!("links: cannot accept a connection: {error}");
+                    self.complain(now, format_args!("cannot accept a connection: {error}"));
                     std::thread::sleep(std::time::Duration::from_nanos(self.plan.wait.0));
                     return work;
                 }
@@ -164,14 +169,12 @@ impl Links {
         };
         let is_node = self.plan.nodes.iter().any(|(_, address)| *address.ip() == from);
         if !is_node && !self.plan.operators.iter().any(|prefix| prefix.contains(from)) {
-            self.refused += 1;
-            warn!("links: {from} may not connect: it is no node and not among cluster.operators");
-            return;
+            let why = "it is no node and not among cluster.operators";
+            return self.complain(now, format_args!("{from} may not connect: {why}"));
         }
         if self.guests.len() == MAX_GUESTS {
-            self.refused += 1;
-            warn!("links: {from} is turned away: {MAX_GUESTS} connections at a time are the most");
-            return;
+            let most = format_args!("{from} is turned away: {MAX_GUESTS} connections at a time are the most");
+            return self.complain(now, most);
         }
         self.guests.push(Guest::new(now, stream, from));
     }
@@ -201,10 +204,18 @@ impl Links {
     }
 
     fn refuse(&mut self, now: Nanos, at: usize, why: &str) {
+        let from = self.guests[at].from;
+        self.complain(now, format_args!("{from} is refused: {why}"));
+        self.guests[at].refuse(now, why);
+    }
+
+    /// Counts a refusal, and tells of it unless one was told just now: nobody fills the log from outside.
+    fn complain(&mut self, now: Nanos, what: fmt::Arguments<'_>) {
         self.refused += 1;
-        let guest = &mut self.guests[at];
-        warn!("links: {} is refused: {why}", guest.from);
-        guest.refuse(now, why);
+        if self.complained == Nanos::ZERO || now.since(self.complained) >= COMPLAINT_INTERVAL {
+            self.complained = now;
+            warn!("links: {what} ({} refused so far)", self.refused);
+        }
     }
 
     /// A guest says that it is a node.

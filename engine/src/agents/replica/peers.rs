@@ -2,14 +2,15 @@
 
 use std::net::SocketAddrV4;
 
-use seqcast_wire::{Session, repl};
+use seqcast_wire::{SeqNo, Session, repl};
 
 use super::own::Streamed;
 use super::{ReplicaPlan, gate_number};
 use crate::io::{Destination, Driver, EndpointId};
 use crate::journal::{Cursor, JournalReader};
 use crate::replica::{
-    AckOutcome, CommitGate, Detector, Head, Member, NodeId, Outbound, Position, StreamConfig, Suspect,
+    AckOutcome, Broken, CommitGate, Detector, Head, Member, NodeId, Outbound, Position, Rule, StreamConfig,
+    Suspect,
 };
 use crate::runtime::AgentError;
 use crate::time::Nanos;
@@ -26,6 +27,9 @@ pub(super) struct Peer {
     /// The stream to it, while this node leads.
     pub(super) stream: Option<Outbound>,
     cursor: Option<Cursor>,
+    /// The most that it acknowledged in this epoch, in whatever incarnation, and the one that it has now: what counts when
+    /// that rule is broken.
+    most: SeqNo,
     /// It has nothing from where the journal begins.
     pub(super) needs_image: bool,
 }
@@ -38,6 +42,7 @@ pub(super) struct Peers {
     session: Session,
     reader: JournalReader,
     lag_timeout: Nanos,
+    broken: Broken,
     pub(super) damaged: u64,
 }
 
@@ -45,7 +50,7 @@ pub(super) struct Peers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
     /// The node has everything and keeps up.
-    CaughtUp(Member, seqcast_wire::SeqNo),
+    CaughtUp(Member, SeqNo),
     /// The node is gone or does not keep up.
     Lost(NodeId, Suspect),
 }
@@ -66,12 +71,13 @@ impl Peers {
                 heard_at: None,
                 stream: None,
                 cursor: None,
+                most: SeqNo::FIRST,
                 needs_image: false,
             });
         }
         let (config, me, session) = (plan.stream.clone(), plan.me, plan.session);
         let (reader, lag_timeout) = (plan.reader.clone(), plan.lag_timeout);
-        Ok(Peers { list, config, me, session, reader, lag_timeout, damaged: 0 })
+        Ok(Peers { list, config, me, session, reader, lag_timeout, broken: plan.broken, damaged: 0 })
     }
 
     pub(super) fn of(&mut self, node: NodeId) -> Option<&mut Peer> {
@@ -92,7 +98,7 @@ impl Peers {
         for peer in &mut self.list {
             let stream = Outbound::new(&self.config, self.me, self.session, epoch, peer.node);
             peer.stream = Some(stream.map_err(AgentError::failed)?);
-            (peer.cursor, peer.needs_image) = (None, false);
+            (peer.cursor, peer.most, peer.needs_image) = (None, SeqNo::FIRST, false);
             // That it was silent while somebody else led says nothing.
             peer.detector.settle(now);
         }
@@ -120,6 +126,7 @@ impl Peers {
         match stream.on_ack(now, ack, &mut history) {
             AckOutcome::Verified { member, verified } => {
                 peer.needs_image = false;
+                peer.most = peer.most.max(gate_number(verified));
                 gate.on_ack(member, gate.epoch(), gate_number(verified));
             }
             AckOutcome::NeedsImage { .. } => peer.needs_image = true,
@@ -182,10 +189,13 @@ impl Peers {
             }
             if let Some((member, verified)) = stream.verified()
                 && suspicion.is_none()
-                && stream.is_caught_up(now)
                 && !gate.local().contains(member)
             {
-                found = found.or(Some(Finding::CaughtUp(member, gate_number(verified))));
+                let counts_all = self.broken.is(Rule::StaleIncarnationCounted);
+                let next = if counts_all { peer.most } else { gate_number(verified) };
+                if counts_all || stream.is_caught_up(now) {
+                    found = found.or(Some(Finding::CaughtUp(member, next)));
+                }
             }
         }
         found

@@ -26,9 +26,9 @@ pub enum Role {
 pub enum Action {
     /// Acknowledge nothing any more: this epoch is about to be promised.
     StopAcknowledging(u64),
-    /// Make the promise durable, then tell [`Control::on_promised`].
+    /// Make the promise durable, then tell `Control::on_promised`.
     Promise(u64),
-    /// Ask the coordinator, and give its answer to [`Control::on_answer`].
+    /// Ask the coordinator, and give its answer to `Control::on_answer`.
     Ask(Request),
     /// Follow `primary`.
     Follow {
@@ -37,7 +37,7 @@ pub enum Action {
         /// Whom.
         primary: Member,
     },
-    /// Lead: the gate is open in [`Control::gate`].
+    /// Lead: the gate is open in `Control::gate`.
     Lead {
         /// In this epoch.
         epoch: u64,

@@ -217,6 +217,24 @@ fn a_member_that_promised_more_makes_the_primary_renew_its_epoch() {
 }
 
 #[test]
+fn a_zombie_whose_renewal_is_lost_refuses_the_winner_until_that_renews_its_epoch_too() {
+    let mut register = Register::holding(40, 7, 0, &[0, 1, 2]);
+    let mut zombie = standby(1, &mut register);
+    zombie.on_suspicion(T0, Suspect::Closed);
+    run(&mut zombie, T0, &mut register);
+    assert_eq!((zombie.role(), zombie.epoch()), (Role::Primary, 8));
+    // Frozen while another took over, it hears of that by a refusal before it reads the record.
+    let mut register = Register::holding(42, 9, 2, &[2]);
+    zombie.on_refused(T0, 9);
+    let actions = run(&mut zombie, T0, &mut register);
+    assert_eq!(actions, [Action::StopAcknowledging(10), Action::StepDown]);
+    assert_eq!((zombie.role(), zombie.promised()), (Role::Joining, 10));
+    let mut register = Register::holding(43, 11, 2, &[2]);
+    let actions = run(&mut zombie, T0 + Nanos::from_secs(1), &mut register);
+    assert_eq!(actions, [Action::StopAcknowledging(11), Action::Follow { epoch: 11, primary: member(2) }]);
+}
+
+#[test]
 fn the_set_shrinks_by_swap_first_and_grows_locally_first() {
     let mut register = Register::holding(40, 7, 0, &[0, 1, 2]);
     let mut control = standby(1, &mut register);
