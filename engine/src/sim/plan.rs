@@ -314,7 +314,7 @@ impl Schedule<'_> {
             }
             FaultClass::Duplicate => What::Duplicate { chances },
             FaultClass::Reorder => {
-                let by = self.dice.span(Nanos::from_micros(10), Nanos::from_millis(10));
+                let by = self.dice.span(Nanos::from_micros(10), Nanos::from_millis(40));
                 What::Reorder { chances, by }
             }
             FaultClass::Latency => {

@@ -14,6 +14,7 @@ pub(super) fn apply<'a>(
     usual: Link,
     episodes: impl Iterator<Item = &'a Episode> + Clone,
 ) {
+    net.reroute();
     for from in 0..nodes {
         net.keep_busy(from, 0);
         for to in 0..nodes {

@@ -178,6 +178,11 @@ impl Net {
         &mut self.links[from * self.nodes + to]
     }
 
+    /// Paths have changed: what is sent from now on may overtake what was sent before.
+    pub(super) fn reroute(&mut self) {
+        self.floors.fill(Nanos::ZERO);
+    }
+
     /// Sets what each line loses for all its receivers.
     pub(super) fn lose_on_lines(&mut self, line_loss: Vec<(SocketAddrV4, u32)>) {
         self.line_loss = line_loss;

@@ -369,20 +369,18 @@ impl Referee {
             return false;
         }
         let before = self.order.len() as u64 + 1;
-        if next <= before {
-            return true;
-        }
-        if self.is_durable && !journal.is_synced(next - 1) {
-            let what = format!("node {node} told of message {} before it was on its disk", next - 1);
-            self.break_rule(notes.now, Rule::InSync, what);
-            return false;
-        }
-        let same = before < 2
-            || journal.fact(before - 1).is_none_or(|fact| fact.crc == self.order[before as usize - 2].crc);
-        if !same {
-            let what = format!("node {node} tells another history before message {before} than was told");
+        // Frames are chained: who agrees on the last one that both have agrees on all before.
+        let last = next.min(before) - 1;
+        if let (Some(fact), Some(told)) =
+            (journal.fact(last), self.order.get((last as usize).wrapping_sub(1)))
+            && fact.crc != told.crc
+        {
+            let what = format!("node {node} tells another history up to message {last} than was told");
             self.break_rule(notes.now, Rule::OneOrder, what);
             return false;
+        }
+        if next <= before {
+            return true;
         }
         self.order.extend((before..next).filter_map(|seq| journal.fact(seq)));
         if let Some(next) = SeqNo::new(next) {
