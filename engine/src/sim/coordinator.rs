@@ -14,6 +14,9 @@ use crate::time::Nanos;
 /// A node gives up on an answer after this.
 const TIMEOUT: Nanos = Nanos::from_millis(8);
 
+/// Chances in a hundred that a request that was lost arrives after all.
+const LATE: u32 = 30;
+
 /// The register, and what is on its way to it.
 pub(super) struct Register {
     dice: Dice,
@@ -23,6 +26,8 @@ pub(super) struct Register {
     /// Answers, by ticket, and when they are back.
     answers: BTreeMap<u64, (Nanos, Answer)>,
     tickets: u64,
+    /// Who asked, by ticket.
+    askers: Vec<usize>,
     /// Weather: chances per million that a request or an answer is lost, and how much slower everything is.
     pub(super) loss: u32,
     pub(super) extra_latency: Nanos,
@@ -35,8 +40,17 @@ pub(super) struct Register {
 pub(super) struct Passed {
     /// Faults that took effect, and on whom.
     pub(super) faults: Vec<FaultClass>,
-    /// The record is another one now.
-    pub(super) changed: Option<Versioned>,
+    /// How the record has changed.
+    pub(super) changes: Vec<Change>,
+}
+
+/// A change of the record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Change {
+    /// The node that asked for it.
+    pub(super) by: usize,
+    pub(super) before: Option<Record>,
+    pub(super) after: Record,
 }
 
 impl Register {
@@ -47,6 +61,7 @@ impl Register {
             coming: BTreeMap::new(),
             answers: BTreeMap::new(),
             tickets: 0,
+            askers: Vec::new(),
             loss: 0,
             extra_latency: Nanos::ZERO,
             is_away: false,
@@ -72,14 +87,17 @@ impl Register {
     fn submit(&mut self, now: Nanos, node: usize, request: Request) -> (u64, Option<FaultClass>) {
         self.tickets += 1;
         let ticket = self.tickets;
+        self.askers.push(node);
         let fault = match () {
             () if self.is_away => Some(FaultClass::CoordinatorAway),
             () if self.cut >> node & 1 != 0 => Some(FaultClass::CoordinatorCut),
             () if self.dice.per_million(self.loss) => Some(FaultClass::CoordinatorLoss),
             () => None,
         };
-        if fault.is_none() {
-            let arrives = now + self.way();
+        // What finds no way now may still find one long after whoever asked has given up.
+        let late = self.dice.percent(LATE).then(|| TIMEOUT + Nanos(self.dice.below(TIMEOUT.0)));
+        if let Some(late) = if fault.is_none() { Some(Nanos::ZERO) } else { late } {
+            let arrives = now + self.way() + late;
             self.coming.insert((arrives, ticket), (ticket, request));
         }
         let is_slow = self.extra_latency > Nanos::ZERO;
@@ -88,7 +106,7 @@ impl Register {
 
     /// Does what is due.
     pub(super) fn pass(&mut self, now: Nanos) -> Passed {
-        let mut passed = Passed { faults: Vec::new(), changed: None };
+        let mut passed = Passed { faults: Vec::new(), changes: Vec::new() };
         while let Some((&(at, serial), _)) = self.coming.first_key_value()
             && at <= now
         {
@@ -101,9 +119,12 @@ impl Register {
                     Answer::Lost
                 }
                 Request::Swap { expected, record } => {
-                    let versioned = Versioned { revision: expected + 1, record };
-                    self.current = Some(versioned);
-                    passed.changed = Some(versioned);
+                    // Like etcd, which numbers all its changes, not only those of one key.
+                    let revision = expected + 1 + self.dice.below(3);
+                    let versioned = Versioned { revision, record };
+                    let before = self.current.replace(versioned).map(|versioned| versioned.record);
+                    let by = self.askers[ticket as usize - 1];
+                    passed.changes.push(Change { by, before, after: record });
                     Answer::Swapped(versioned)
                 }
             };

@@ -42,6 +42,8 @@ classes! {
     Overflow "queue overflow",
     /// A send refused because the driver had no room.
     Busy "send refused",
+    /// A datagram of the replication stream with bits turned over.
+    Corruption "corruption",
     /// A process killed.
     Kill "kill",
     /// A process stopped in order and started again.

@@ -50,6 +50,9 @@ pub struct Report {
     pub injected: Injected,
     /// Messages that were ordered and told of.
     pub messages: u64,
+    /// Somebody could lead to the end. By rule nobody can once every member of an in-sync set that keeps messages in memory
+    /// has lost its power.
+    pub has_heirs: bool,
     /// How long it took in the world's time.
     pub virtual_time: Nanos,
     /// Turns that agents took.

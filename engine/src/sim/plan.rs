@@ -94,6 +94,9 @@ pub(super) enum What {
         node: usize,
         chances: u32,
     },
+    Corruption {
+        chances: u32,
+    },
     Kill {
         node: usize,
     },
@@ -162,7 +165,7 @@ impl Plan {
         let mut dice = Dice::new(seed, Purpose::Plan);
         let publishers = dice.between(1, 3) as usize;
         let subscribers = dice.between(1, 2) as usize;
-        let sequencers = dice.pick(&[1, 2, 3, 3]);
+        let sequencers = dice.pick(&[1, 1, 2, 2, 3, 3, 3, 5]);
         let settings = Settings::draw(&mut dice, publishers, sequencers);
         let heals = dice.span(Nanos::from_millis(15), Nanos::from_millis(160));
         let link = Link {
@@ -311,7 +314,7 @@ impl Schedule<'_> {
             }
             FaultClass::Duplicate => What::Duplicate { chances },
             FaultClass::Reorder => {
-                let by = self.dice.span(Nanos::from_micros(10), Nanos::from_millis(10));
+                let by = self.dice.span(Nanos::from_micros(10), Nanos::from_millis(40));
                 What::Reorder { chances, by }
             }
             FaultClass::Latency => {
@@ -326,6 +329,7 @@ impl Schedule<'_> {
                 What::OneWay { from, to }
             }
             FaultClass::Busy => What::Busy { node: self.victim(), chances },
+            FaultClass::Corruption => What::Corruption { chances },
             _ => return self.what_to_a_node(class),
         })
     }
@@ -335,14 +339,10 @@ impl Schedule<'_> {
         Some(match class {
             FaultClass::Kill => What::Kill { node },
             FaultClass::Restart => What::Restart { node },
-            // Without durability on disk, a set that loses power as a whole loses what it has told: documented, not tested.
-            // So the last sequencer alone loses power there, and never where it is the only one.
+            // Without durability on disk, a lone node that loses power loses what it has told: documented, not tested.
             FaultClass::PowerLoss | FaultClass::LostSector
                 if self.settings.is_durable || self.settings.sequencers > 1 =>
             {
-                let last = self.settings.publishers + self.settings.sequencers - 1;
-                let is_sequencer = (self.settings.publishers..=last).contains(&node);
-                let node = if is_sequencer && !self.settings.is_durable { last } else { node };
                 What::PowerLoss { node, keep: self.dice.pick(&[0, 300_000, 700_000, 1_000_000]) }
             }
             // Freezing fills queues, which is what overflows them.
@@ -403,6 +403,7 @@ impl fmt::Display for What {
             What::CoordinatorSlow { extra } => write!(f, "coordinator slower by up to {extra}"),
             What::Operator { node, promotes: true } => write!(f, "operator promotes {node}"),
             What::Operator { node, promotes: false } => write!(f, "operator retires {node}"),
+            What::Corruption { chances } => write!(f, "corruption {:.1} %", percent(chances)),
             What::ClockJump { node, by_ns } => {
                 write!(f, "wall clock of {node} set by {} ms", by_ns / 1_000_000)
             }

@@ -38,6 +38,7 @@ pub(super) struct Settings {
     send: Sending,
     /// Times and sizes of the cluster, if there is one.
     cluster: Cluster,
+    min_in_sync: usize,
 }
 
 impl Settings {
@@ -75,6 +76,7 @@ impl Settings {
             retain_bytes: dice.magnitude(4 << 10, 256 << 10) as usize,
             receive,
             cluster: draw_cluster(dice, send.datagram_bytes),
+            min_in_sync: if dice.percent(80) { sequencers.min(2) } else { 1 },
             send,
         }
     }
@@ -153,7 +155,7 @@ impl Settings {
         };
         let section = Sequencer {
             name: format!("seq{node}"),
-            min_in_sync: Some(self.sequencers.min(2)),
+            min_in_sync: Some(self.min_in_sync),
             durability: if self.is_durable { Durability::Disk } else { Durability::Memory },
             end_with_sources: self.ends,
             sources: (0..self.publishers).map(source).collect(),

@@ -14,6 +14,7 @@ pub(super) fn apply<'a>(
     usual: Link,
     episodes: impl Iterator<Item = &'a Episode> + Clone,
 ) {
+    net.reroute();
     for from in 0..nodes {
         net.keep_busy(from, 0);
         for to in 0..nodes {
@@ -55,6 +56,7 @@ fn changed(mut link: Link, what: What, from: usize, to: usize) -> Link {
             link.asymmetric_loss = link.asymmetric_loss.max(chances);
         }
         What::Duplicate { chances } => link.duplicate = link.duplicate.max(chances),
+        What::Corruption { chances } => link.corruption = link.corruption.max(chances),
         What::Reorder { chances, by } => (link.reorder, link.reorder_by) = (chances, by),
         What::Latency { node, extra } if node == from || node == to => {
             link.extra_latency = link.extra_latency.max(extra);

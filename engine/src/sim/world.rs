@@ -20,7 +20,7 @@ use super::weather;
 use crate::agents::links::{LinkChange, LinkEvent, OperatorCommand, Ticketed};
 use crate::book::Books;
 use crate::journal;
-use crate::replica::{Broken, Member, NodeId, Record};
+use crate::replica::{Broken, NodeId, Record};
 use crate::time::Nanos;
 
 /// Chances per million that a turn is followed by a stall, while a node suffers from them.
@@ -92,6 +92,8 @@ pub(super) struct World {
     power: Dice,
     turns: u64,
     healed: bool,
+    /// Somebody may still lead.
+    has_heirs: bool,
     flaw: Option<Flaw>,
 }
 
@@ -116,6 +118,7 @@ impl World {
         }
         let mut net = Net::new(nodes, Dice::new(seed, Purpose::Network), plan.max_receive_bytes);
         net.alter(flaw == Some(Flaw::AlteringNetwork));
+        referee.begin(plan.settings.publishers, plan.settings.sequencers == 1);
         let register = Register::new(Dice::new(seed, Purpose::Coordinator));
         let shared = Shared::new(net, register, trace, referee);
         let mut world = World {
@@ -129,6 +132,7 @@ impl World {
             power: Dice::new(seed, Purpose::Disk),
             turns: 0,
             healed: false,
+            has_heirs: true,
             flaw,
             plan,
         };
@@ -150,13 +154,6 @@ impl World {
         }
         self.at(self.plan.heals, Due::Heal);
         self.change_weather();
-        if self.plan.settings.sequencers == 1 {
-            // Alone in its in-sync set.
-            let sequencer = self.plan.settings.publishers;
-            let mut shared = self.shared.lock();
-            let (referee, notes) = shared.referee();
-            referee.on_members(&[(sequencer, 0)], &notes);
-        }
     }
 
     fn at(&mut self, when: Nanos, due: Due) {
@@ -256,6 +253,10 @@ impl World {
     fn give_up(&mut self) {
         let mut shared = self.shared.lock();
         let (referee, notes) = shared.referee();
+        if referee.has_no_heir() {
+            self.has_heirs = false;
+            return;
+        }
         let settled = referee.settled();
         let mut behind = Vec::new();
         for (node, host) in self.hosts.iter().enumerate() {
@@ -264,7 +265,8 @@ impl World {
                 (Some(_), _) => "up",
                 (None, _) => "down",
             };
-            behind.push(format!("node {node} {:?} {state}", self.plan.nodes[node].kind));
+            let next = referee.next_of(node);
+            behind.push(format!("node {node} {:?} {state} at {next}", self.plan.nodes[node].kind));
         }
         let what = format!("not everybody caught up: {settled} messages settled; {}", behind.join(", "));
         referee.break_rule(notes.now, Rule::Liveness, what);
@@ -350,6 +352,11 @@ impl World {
         let desk = process.desk.clone();
         while let Some(note) = desk.poll_note() {
             self.shared.lock().event(Event::Told { node, note: &note });
+        }
+        if let Some(status) = desk.poll_status() {
+            let mut shared = self.shared.lock();
+            let (referee, mut notes) = shared.referee();
+            referee.on_status(node, &status, &mut notes);
         }
         match turn {
             Turn::Worked(work) => {
@@ -516,14 +523,13 @@ impl World {
         for class in passed.faults {
             shared.fault(class, 0, 0);
         }
-        let Some(versioned) = passed.changed else { return };
-        let first = self.plan.settings.publishers;
-        let of = |member: &Member| (first + usize::from(member.node.0), member.incarnation);
-        let members: Vec<_> = versioned.record.in_sync.as_slice().iter().map(of).collect();
-        let (primary, _) = of(&versioned.record.primary);
-        shared.event(Event::Swapped { epoch: versioned.record.epoch, primary, members: members.len() });
-        let (referee, notes) = shared.referee();
-        referee.on_members(&members, &notes);
+        for change in passed.changes {
+            let Record { epoch, primary, in_sync, .. } = change.after;
+            let primary = self.plan.settings.publishers + usize::from(primary.node.0);
+            shared.event(Event::Swapped { epoch, primary, members: in_sync.len() });
+            let (referee, notes) = shared.referee();
+            referee.on_record(&change, &notes);
+        }
     }
 
     /// The other sequencers learn what became of `node`'s connections, a little later.
@@ -594,6 +600,7 @@ impl World {
             violation: shared.referee.violation().cloned(),
             injected: shared.injected,
             messages: shared.referee.settled(),
+            has_heirs: self.has_heirs,
             virtual_time: self.now,
             turns: self.turns,
             events: shared.trace.events(),

@@ -44,6 +44,8 @@ pub(super) struct Link {
     pub(super) reorder_by: Nanos,
     /// Beyond the usual.
     pub(super) extra_latency: Nanos,
+    /// Of datagrams that are checked for it.
+    pub(super) corruption: u32,
     /// Nothing passes.
     pub(super) cut: Option<FaultClass>,
 }
@@ -176,6 +178,11 @@ impl Net {
         &mut self.links[from * self.nodes + to]
     }
 
+    /// Paths have changed: what is sent from now on may overtake what was sent before.
+    pub(super) fn reroute(&mut self) {
+        self.floors.fill(Nanos::ZERO);
+    }
+
     /// Sets what each line loses for all its receivers.
     pub(super) fn lose_on_lines(&mut self, line_loss: Vec<(SocketAddrV4, u32)>) {
         self.line_loss = line_loss;
@@ -240,11 +247,12 @@ impl Net {
         from: (usize, SocketAddrV4),
         to: SocketAddrV4,
         bytes: &Arc<[u8]>,
+        is_checked: bool,
         notes: &mut Notes<'_>,
     ) {
         if !to.ip().is_multicast() {
             if let Some(node) = node_of(*to.ip(), self.nodes) {
-                self.carry(from, node, to, bytes, notes);
+                self.carry(from, node, to, bytes, is_checked, notes);
             }
             return;
         }
@@ -259,7 +267,7 @@ impl Net {
                 })
             };
             if self.hosts[node].sockets.iter().any(joined) {
-                self.carry(from, node, to, bytes, notes);
+                self.carry(from, node, to, bytes, is_checked, notes);
             }
         }
     }
@@ -271,6 +279,7 @@ impl Net {
         node: usize,
         to: SocketAddrV4,
         bytes: &Arc<[u8]>,
+        is_checked: bool,
         notes: &mut Notes<'_>,
     ) {
         if node == source {
@@ -296,6 +305,11 @@ impl Net {
         if link.extra_latency > Nanos::ZERO {
             notes.injected.add(FaultClass::Latency);
         }
+        let mut bytes = Arc::clone(bytes);
+        if is_checked && self.dice.per_million(link.corruption) {
+            notes.fault(FaultClass::Corruption, source, node);
+            self.turn_over(&mut bytes);
+        }
         for _ in 0..copies {
             let jitter = Nanos(self.dice.below(link.jitter.0 + 1));
             let mut arrival = notes.now + link.latency + link.extra_latency + jitter;
@@ -306,7 +320,16 @@ impl Net {
                 arrival = arrival.max(self.floors[at]);
                 self.floors[at] = arrival;
             }
-            self.fly(arrival, node, from, to, bytes);
+            self.fly(arrival, node, from, to, &bytes);
+        }
+    }
+
+    /// Turns over a bit or two.
+    fn turn_over(&mut self, bytes: &mut Arc<[u8]>) {
+        let bytes = Arc::make_mut(bytes);
+        for _ in 0..=self.dice.below(2) {
+            let at = self.dice.below(bytes.len() as u64) as usize;
+            bytes[at] ^= 1 << self.dice.below(8);
         }
     }
 

@@ -8,18 +8,40 @@ pub(super) struct Epochs {
     lives: Vec<u32>,
     /// The highest that each node acted in.
     highest: Vec<u64>,
+    /// Below it each node acknowledges nothing, to anybody, any more.
+    floors: Vec<u64>,
     /// Node and process of each.
     primaries: BTreeMap<u64, (usize, u32)>,
 }
 
 impl Epochs {
     pub(super) fn new(nodes: usize) -> Epochs {
-        Epochs { lives: vec![0; nodes], highest: vec![0; nodes], primaries: BTreeMap::new() }
+        Epochs {
+            lives: vec![0; nodes],
+            highest: vec![0; nodes],
+            floors: vec![0; nodes],
+            primaries: BTreeMap::new(),
+        }
     }
 
     /// A new process.
     pub(super) fn restart(&mut self, node: usize) {
         self.lives[node] += 1;
+    }
+
+    /// `node` acknowledged a primary's stream in `epoch`; 0: none yet.
+    pub(super) fn on_acknowledged(&mut self, node: usize, epoch: u64) -> Result<(), String> {
+        let floor = &mut self.floors[node];
+        if epoch != 0 && epoch < *floor {
+            return Err(format!("node {node} acknowledges epoch {epoch}, and was in {floor} before"));
+        }
+        *floor = (*floor).max(epoch);
+        Ok(())
+    }
+
+    /// `node` made itself primary of `epoch`: before it asked for that it has promised it.
+    pub(super) fn on_elected(&mut self, node: usize, epoch: u64) {
+        self.floors[node] = self.floors[node].max(epoch);
     }
 
     /// `node` acted as the primary of `epoch`.

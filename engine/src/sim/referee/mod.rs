@@ -19,17 +19,20 @@ use std::fmt;
 
 use seqcast_wire::ack::Ack;
 use seqcast_wire::mold::{Downstream, Kind};
-use seqcast_wire::{SeqNo, Session};
+use seqcast_wire::{SeqNo, Session, repl};
 
 pub(super) use self::load::Loads;
 
 use self::epoch::Epochs;
 use self::journal::{Fact, JournalView};
 use self::reader::Readers;
+use super::coordinator::Change;
 use super::disk::Seen;
 use super::net::Notes;
 use super::trace::Event;
+use crate::agents::status::NodeStatus;
 use crate::book::Books;
+use crate::replica::{Member, Record};
 use crate::time::Nanos;
 
 /// What must hold.
@@ -51,6 +54,8 @@ pub enum Rule {
     Journal,
     /// An epoch belongs to one process, and no node goes back to an earlier one.
     Epoch,
+    /// The record changes as the rules allow: only a member, as it was listed, takes over, in an epoch of its own.
+    Succession,
     /// No process fails but by an injected fault.
     Failure,
     /// Once faults end, everybody catches up.
@@ -88,6 +93,8 @@ pub(super) struct Referee {
     journals: Vec<Option<JournalView>>,
     /// Nodes of the in-sync set, each with the incarnation listed; 0: whatever it has.
     members: Vec<(usize, u64)>,
+    /// Node of the world that the cluster's node 0 is.
+    first: usize,
     /// Incarnation of each node's journal, as its disk says.
     incarnations: Vec<u64>,
     readers: Readers,
@@ -107,6 +114,7 @@ impl Referee {
             ended: None,
             journals,
             members: Vec::new(),
+            first: 0,
             incarnations: vec![0; nodes],
             readers: Readers::new(nodes),
             epochs: Epochs::new(nodes),
@@ -124,11 +132,45 @@ impl Referee {
         self.readers.join_anywhere(node);
     }
 
-    /// The in-sync set is now this, as the coordinator keeps it: who is in it holds everything that is settled.
-    pub(super) fn on_members(&mut self, members: &[(usize, u64)], notes: &Notes<'_>) {
-        self.members.clear();
-        self.members.extend_from_slice(members);
+    /// The cluster's node 0 is `first`; without a cluster it alone holds the order.
+    pub(super) fn begin(&mut self, first: usize, is_alone: bool) {
+        self.first = first;
+        self.members.extend(is_alone.then_some((first, 0)));
+    }
+
+    /// The coordinator's record has changed: who may, did, and who is in the set holds everything that is settled.
+    pub(super) fn on_record(&mut self, change: &Change, notes: &Notes<'_>) {
+        let Change { by, before, after } = change;
+        if let Err(what) = check_succession(before.as_ref(), after) {
+            self.break_rule(notes.now, Rule::Succession, what);
+        }
+        let node_of = |member: &Member| self.first + usize::from(member.node.0);
+        // A primary that hands over names another, who may well not know of it yet.
+        if node_of(&after.primary) == *by {
+            self.epochs.on_elected(*by, after.epoch);
+        }
+        self.members = after.in_sync.as_slice().iter().map(|m| (node_of(m), m.incarnation)).collect();
         self.check_members(notes);
+    }
+
+    /// What `node` says of itself: what it calls committed is final.
+    pub(super) fn on_status(&mut self, node: usize, status: &NodeStatus, notes: &mut Notes<'_>) {
+        self.on_worked(node, notes);
+        let Some(journal) = &self.journals[node] else { return };
+        // The end takes no number of the order, and counts here as if it did.
+        let committed = status.watermarks.committed.value();
+        let ends = journal.has_ended_at(committed - 1);
+        self.settle(node, committed - u64::from(ends), notes);
+    }
+
+    /// Whether every member's journal is of another incarnation now: nobody may lead any more, by rule.
+    pub(super) fn has_no_heir(&self) -> bool {
+        !self.members.is_empty() && !self.members.iter().any(|&(node, _)| self.is_member(node))
+    }
+
+    /// Number that comes next in the journal of `node`, or at its application.
+    pub(super) fn next_of(&self, node: usize) -> u64 {
+        self.journals[node].as_ref().map_or_else(|| self.readers.next_of(node), JournalView::next)
     }
 
     /// The first rule that was broken.
@@ -234,6 +276,12 @@ impl Referee {
                     format!("node {node} has messages below {}, told was of {settled}", journal.next());
                 return self.break_rule(notes.now, Rule::TakenBack, what);
             }
+            if self.is_durable && !journal.is_synced(settled) {
+                let what = format!(
+                    "node {node} is in sync, and message {settled}, which was told, is not on its disk"
+                );
+                return self.break_rule(notes.now, Rule::InSync, what);
+            }
             if journal.fact(settled).is_some_and(|fact| fact.crc != last.crc) {
                 let what = format!("node {node} has another message {settled} than the one that was told");
                 return self.break_rule(notes.now, Rule::OneOrder, what);
@@ -246,6 +294,7 @@ impl Referee {
         match agent {
             "egress" | "rewind" => self.on_published(node, bytes, notes),
             "ingress" => self.on_acknowledged(node, bytes, notes),
+            "replica" => self.on_replicated(node, bytes, notes),
             _ => {}
         }
     }
@@ -301,6 +350,15 @@ impl Referee {
         }
     }
 
+    fn on_replicated(&mut self, node: usize, bytes: &[u8], notes: &Notes<'_>) {
+        if bytes.len() == repl::ACK_BYTES
+            && let Ok(repl::Datagram::Ack(ack)) = repl::Datagram::parse(bytes, crc32c::crc32c)
+            && let Err(what) = self.epochs.on_acknowledged(node, ack.origin.epoch)
+        {
+            self.break_rule(notes.now, Rule::Epoch, what);
+        }
+    }
+
     /// `node` told somebody of everything below `next`. Whether it could.
     fn settle(&mut self, node: usize, next: u64, notes: &mut Notes<'_>) -> bool {
         let Some(journal) = &self.journals[node] else { return true };
@@ -311,20 +369,18 @@ impl Referee {
             return false;
         }
         let before = self.order.len() as u64 + 1;
-        if next <= before {
-            return true;
-        }
-        if self.is_durable && !journal.is_synced(next - 1) {
-            let what = format!("node {node} told of message {} before it was on its disk", next - 1);
-            self.break_rule(notes.now, Rule::InSync, what);
-            return false;
-        }
-        let same = before < 2
-            || journal.fact(before - 1).is_none_or(|fact| fact.crc == self.order[before as usize - 2].crc);
-        if !same {
-            let what = format!("node {node} tells another history before message {before} than was told");
+        // Frames are chained: who agrees on the last one that both have agrees on all before.
+        let last = next.min(before) - 1;
+        if let (Some(fact), Some(told)) =
+            (journal.fact(last), self.order.get((last as usize).wrapping_sub(1)))
+            && fact.crc != told.crc
+        {
+            let what = format!("node {node} tells another history up to message {last} than was told");
             self.break_rule(notes.now, Rule::OneOrder, what);
             return false;
+        }
+        if next <= before {
+            return true;
         }
         self.order.extend((before..next).filter_map(|seq| journal.fact(seq)));
         if let Some(next) = SeqNo::new(next) {
@@ -375,4 +431,23 @@ impl Referee {
             }
         }
     }
+}
+
+/// Whether the record may change like this.
+fn check_succession(before: Option<&Record>, after: &Record) -> Result<(), String> {
+    let Record { epoch, primary, in_sync, .. } = after;
+    if !in_sync.contains(*primary) {
+        return Err(format!("{primary} is primary of epoch {epoch}, and not in its own set"));
+    }
+    let Some(before) = before else { return Ok(()) };
+    if *epoch < before.epoch || (*epoch == before.epoch && *primary != before.primary) {
+        return Err(format!(
+            "{primary} leads in epoch {epoch}, after {} in {}",
+            before.primary, before.epoch
+        ));
+    }
+    if *epoch > before.epoch && !before.in_sync.contains(*primary) {
+        return Err(format!("{primary} takes over in epoch {epoch}, and was not in the set before"));
+    }
+    Ok(())
 }

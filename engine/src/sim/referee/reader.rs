@@ -46,6 +46,10 @@ impl Readers {
         self.next[node] == next
     }
 
+    pub(super) fn next_of(&self, node: usize) -> u64 {
+        self.next[node]
+    }
+
     pub(super) fn on_books(&mut self, node: usize, seq: u64, books: &Books) -> Result<(), String> {
         if !seq.is_multiple_of(DIGEST_EVERY) || self.first[node] == 0 {
             return Ok(());
