@@ -140,6 +140,15 @@ impl History {
     }
 }
 
+/// One who looked for a message and found one, or found the end: padding before the end is behind it now.
+fn moved(next: &mut usize, past: &mut u64, found: bool, tail: u64) {
+    if found {
+        *next += 1;
+    } else {
+        *past = (*past).max(tail);
+    }
+}
+
 struct World {
     writer: Writer,
     subscriptions: Subscriptions,
@@ -258,7 +267,7 @@ impl World {
 
     fn read(&mut self, which: usize, limit: usize) {
         let which = which % self.readers.len();
-        let (reader, next, _) = &mut self.readers[which];
+        let (reader, next, past) = &mut self.readers[which];
         let messages = &self.history.messages;
         let expected = limit.min(messages.len() - *next);
         let taken = reader.poll(limit, |bytes| {
@@ -269,6 +278,7 @@ impl World {
         assert_eq!(taken, expected);
         if *next == messages.len() {
             assert!(reader.peek().is_none());
+            moved(next, past, false, self.history.tail);
             assert_eq!(reader.lag_bytes(), 0);
         }
     }
@@ -293,11 +303,11 @@ impl World {
 
     fn guest_read(&mut self, which: usize, limit: usize) {
         let which = which % self.guests.len();
-        let (guest, next, _) = &mut self.guests[which];
+        let (guest, next, past) = &mut self.guests[which];
         for _ in 0..limit {
             let expected = self.history.messages.get(*next).map(Vec::as_slice);
             assert_eq!(guest.try_next(), Ok(expected));
-            *next += usize::from(expected.is_some());
+            moved(next, past, expected.is_some(), self.history.tail);
         }
     }
 
@@ -314,7 +324,7 @@ impl World {
             } else {
                 let expected = self.history.messages.get(*next).map(Vec::as_slice);
                 assert_eq!(tap.try_next(), Ok(expected));
-                *next += usize::from(expected.is_some());
+                moved(next, past, expected.is_some(), self.history.tail);
             }
         }
     }
@@ -347,6 +357,22 @@ proptest! {
             world.run(step);
         }
     }
+}
+
+/// A refused claim makes the padding of an aborted one visible: a tap that sees no message has read it all the same.
+#[test]
+fn padding_before_the_end_is_read_with_the_end() {
+    let mut world = World::new();
+    world.run(Step::AddReader);
+    world.run(Step::AddTap);
+    for len in [248, MAX_LEN, MAX_LEN, MAX_LEN, MAX_LEN, MAX_LEN, MAX_LEN, MAX_LEN, 208] {
+        world.run(Step::Publish(len));
+    }
+    world.run(Step::Read { reader: 0, limit: 1 });
+    world.run(Step::Abort(201));
+    world.run(Step::Publish(MAX_LEN));
+    assert_eq!((world.history.full_total, world.history.tail), (1, CAPACITY_BYTES as u64));
+    world.run(Step::TapRead { tap: 0, limit: 11 });
 }
 
 /// A number and bytes that follow from it.
