@@ -94,7 +94,7 @@ impl Journal {
         let (branch, incarnation) = (found.noted_cut.0, judged.incarnation);
         discard(&*store, &scanned, &mut begun)?;
         if survey.is_void() {
-            begun.drain(..).rev().try_for_each(|found| store.remove(found.header.index))?;
+            begun.drain(..).try_for_each(|found| store.remove(found.header.index))?;
         }
         let mut segments = recovered_segments(begun);
         if lost_cut.is_some() {
@@ -147,7 +147,8 @@ impl Journal {
         // The mark first, as that of a new incarnation: whatever a crash leaves of the segments is a beginning then.
         let nothing = mark::Segments::NONE;
         let mark = Mark::take(Arc::clone(&store), config, &before, &nothing, config.fresh_incarnation)?;
-        for info in list.iter().rev() {
+        // The oldest first: what cuts superseded never outlives them.
+        for info in &list {
             store.remove(info.index)?;
         }
         let index = list.last().map_or(0, |last| last.index + 1);

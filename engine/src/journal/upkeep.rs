@@ -150,6 +150,13 @@ impl Syncer {
         Ok(next)
     }
 
+    /// Whether the last cut survives a loss of power, which it does from the next [`Syncer::poll`] on. Worth a poll even
+    /// where commits do not wait for the disk: as long as cuts are not settled, a loss of power may take back what is
+    /// behind the lowest of them.
+    pub fn is_settled(&self) -> bool {
+        mark::is_settled(&self.mark, self.shared.synced.load().branch)
+    }
+
     fn sync_segment(&mut self) -> Result<(), JournalError> {
         let Some(segment) = self.shared.segment(self.segment) else {
             return Ok(()); // Removed by retention: nobody needs it any more.
