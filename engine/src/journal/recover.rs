@@ -51,6 +51,10 @@ pub struct Recovered {
     /// The journal's incarnation from now on.
     pub incarnation: u64,
     /// Why it is a new one; `None` when the journal is proven whole and kept its incarnation.
+    ///
+    /// After an unclean boot everything there that is below `published` is what was published. What is not may be a
+    /// tail that a cut had superseded, and all of the journal may be where `oldest` is not below `published`: a standby
+    /// compares positions with the primary, from `oldest` on, before it counts on any of it.
     pub unproven: Option<Unproven>,
     /// The highest epoch promised.
     pub promised_epoch: u64,
