@@ -12,7 +12,7 @@ use seqcast_engine::frame::{self, Chain};
 use seqcast_engine::io::store::{FileReadStore, FileStore};
 use seqcast_engine::journal::segment::{HEADER_BYTES, SegmentHeader};
 use seqcast_engine::journal::{
-    AppendError, Follower, Journal, JournalConfig, JournalError, MIN_SEGMENT_BYTES, Opened, verify,
+    AppendError, CutError, Follower, Journal, JournalConfig, JournalError, MIN_SEGMENT_BYTES, Opened, verify,
 };
 use seqcast_engine::mem::store::{Store, StoreError};
 use seqcast_engine::sequencer::{Admit, Sequencer, SourceId};
@@ -148,8 +148,12 @@ fn child_writer() {
 }
 
 fn spawn_writer(dir: &Path) -> Child {
+    spawn("child_writer", dir)
+}
+
+fn spawn(child: &str, dir: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_writer", "--ignored", "--nocapture", "--test-threads=1"])
+        .args(["--exact", child, "--ignored", "--nocapture", "--test-threads=1"])
         .env(DIR, dir)
         .stdout(Stdio::piped())
         .spawn()
@@ -183,6 +187,85 @@ fn killed_writers_lose_nothing_they_published() {
         assert_eq!(opened.recovered.unproven, None, "a kill loses nothing");
         check(&opened);
         reached = opened.recovered.chain.next().value();
+    }
+}
+
+/// Not a test of its own: the standby that [`killed_standbys_keep_what_was_committed`] kills. It appends what is committed
+/// and tails that never are, and cuts those back.
+#[test]
+#[ignore = "a child process of another test"]
+fn child_standby() {
+    let Some(dir) = std::env::var_os(DIR) else { return };
+    let mut opened = open_standby(Path::new(&dir));
+    let known = opened.mark.published();
+    let mut stdout = std::io::stdout();
+    for round in 0_u64.. {
+        let committed = extend(&mut opened, round, 1 + round % 7);
+        // Known to be committed before it is told, as a primary publishes only what all have acknowledged.
+        known.advance(committed);
+        writeln!(stdout, "committed {committed} {}", opened.journal.chain().crc()).unwrap();
+        let tail = if round % 8 == 7 { 500 } else { round % 3 };
+        extend(&mut opened, u64::MAX - round, tail);
+        while opened.journal.cut_back(committed) == Err(CutError::NotReady) {
+            opened.preparer.poll(committed).unwrap();
+        }
+        if round % 5 == 0 {
+            opened.syncer.poll().unwrap();
+            opened.preparer.poll(committed).unwrap();
+        }
+    }
+}
+
+fn open_standby(dir: &Path) -> Opened {
+    let config = JournalConfig { retain_bytes: Some(12 * MIN_SEGMENT_BYTES as u64), ..config() };
+    Journal::open(FileStore::open(dir).unwrap(), &config).unwrap()
+}
+
+/// Appends `count` messages, told from all others by `salt`, and publishes them.
+fn extend(opened: &mut Opened, salt: u64, count: u64) -> SeqNo {
+    let mut primary = Primary::new(opened.journal.chain().clone(), SeqNo::FIRST);
+    for _ in 0..count {
+        let mut payload = payload(primary.next.value());
+        payload.extend(salt.to_le_bytes());
+        append(opened, &primary.frame(&payload));
+    }
+    opened.journal.publish()
+}
+
+#[test]
+fn killed_standbys_keep_what_was_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut committed: Vec<(SeqNo, u32)> = Vec::new();
+    for round in 1..=4 {
+        let mut child = spawn("child_standby", dir.path());
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            let line = line.unwrap();
+            let Some((next, crc)) = line.split("committed ").nth(1).and_then(|told| told.split_once(' '))
+            else {
+                continue;
+            };
+            committed.push((seq(next.parse().unwrap()), crc.parse().unwrap()));
+            if committed.len() >= 60 * round {
+                break;
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let report = verify(&FileReadStore::open(dir.path()).unwrap()).unwrap();
+        assert!(report.superseded > 0);
+        let opened = open_standby(dir.path());
+        assert_eq!((&report.chain, report.oldest), (&opened.recovered.chain, opened.recovered.oldest));
+        assert_eq!((opened.recovered.unproven, opened.recovered.cut_again), (None, None));
+        let (last, _) = *committed.last().unwrap();
+        assert!(opened.recovered.published >= last && opened.recovered.chain.next() >= last);
+        let there = committed.iter().filter(|(next, _)| *next >= opened.recovered.oldest);
+        for &(next, crc) in there {
+            let found = opened.reader.position_at(next).map(|(_, crc)| crc);
+            assert_eq!(found, Some(crc), "round {round}: what was committed before {next} is another");
+        }
+        let mut cursor = opened.reader.cursor_at(opened.reader.oldest()).unwrap();
+        while cursor.next_frame().unwrap().is_some() {}
+        assert_eq!(cursor.seq(), opened.reader.next());
     }
 }
 

@@ -1,6 +1,7 @@
 //! `seqcast journal`, run as users run it, on journals made by the engine.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -329,4 +330,66 @@ fn frames_that_retention_removed_are_told() {
     assert_eq!(json_lines(&text(&output.stdout))[0]["seq"], oldest);
     let said = text(&output.stderr);
     assert!(said.contains(&format!("frames 1 to {} were removed by retention", oldest - 1)), "{said}");
+}
+
+fn cut(opened: &mut Opened, to: u64) {
+    opened.preparer.poll(SeqNo::FIRST).unwrap();
+    opened.journal.cut_back(SeqNo::new(to).unwrap()).unwrap();
+}
+
+#[test]
+fn what_was_cut_off_is_told_and_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out.itch");
+    let journaled = dir.path().join("journal");
+    let mut opened = open(&journaled);
+    extend(&mut opened, 1, 400);
+    cut(&mut opened, 51);
+    (51..=60).for_each(|nth| append(&mut opened, Kind::Message, &payload(1000 + nth)));
+    opened.journal.publish();
+    shut(opened);
+    let report: Value = serde_json::from_str(&good(&["verify", "--json"], &journaled)).unwrap();
+    assert_eq!((&report["whole"], &report["next"]), (&json!(true), &json!(61)));
+    assert_eq!((&report["superseded"], &report["lost_cut"]), (&json!(350), &Value::Null));
+    let last = report["segments"].as_array().unwrap().last().unwrap();
+    assert_eq!((&last["first"], &last["cut_from"]), (&json!(51), &json!(401)));
+    assert_eq!(report["segments"][0]["cut_from"], Value::Null);
+    let lines = good(&["verify"], &journaled);
+    assert!(
+        lines.contains("350 messages were cut off") && lines.contains("from frame 51 (a cut)"),
+        "{lines}"
+    );
+    let seqs: Vec<_> = json_lines(&good(&["dump", "--json", "--payload", "none"], &journaled))
+        .iter()
+        .map(|line| line["seq"].as_u64().unwrap())
+        .collect();
+    assert_eq!(seqs, (1..=60).collect::<Vec<_>>());
+    good(&["export", "--out", out.to_str().unwrap()], &journaled);
+    let bytes = fs::read(&out).unwrap();
+    let messages: Vec<_> = Records::new(&bytes).map(|record| record.unwrap().to_vec()).collect();
+    let expected: Vec<_> = (1..=50).chain(1051..=1060).map(payload).collect();
+    assert_eq!(messages, expected);
+}
+
+#[test]
+fn what_was_printed_and_then_cut_off_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = open(dir.path());
+    extend(&mut opened, 1, 100);
+    let mut tail = seqcast(&["tail", "--from", "1", "--json", "--payload", "none"], dir.path());
+    let mut tail = tail.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    let mut printed: Vec<String> = lines.by_ref().take(100).map(Result::unwrap).collect();
+    cut(&mut opened, 51);
+    extend(&mut opened, 51, 10);
+    append(&mut opened, Kind::End, b"");
+    opened.journal.publish();
+    printed.extend(lines.map(Result::unwrap));
+    let output = tail.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let seqs: Vec<_> =
+        json_lines(&printed.join("\n")).iter().map(|line| line["seq"].as_u64().unwrap()).collect();
+    assert_eq!(seqs, (1..=100).chain(51..=61).collect::<Vec<_>>());
+    let said = text(&output.stderr);
+    assert!(said.contains("cuts off what was read from frame 51 on, before frame 101"), "{said}");
 }

@@ -101,7 +101,7 @@ impl JournalUpkeep {
 
     /// Makes durable what is not: everything, where commits wait for it, and in any case that the journal was cut.
     fn sync(&mut self) -> Result<usize, AgentError> {
-        if !(self.syncs && self.syncer.is_behind() || self.syncer.is_unsettled()) {
+        if !(self.syncs && self.syncer.is_behind() || !self.syncer.is_settled()) {
             return Ok(0);
         }
         // A sync that failed proves nothing by succeeding later: the node stops and is checked at its restart.

@@ -137,12 +137,6 @@ impl Journal {
         self.synced.ended()
     }
 
-    /// Whether the last cut survives a loss of power: it does once the [`Syncer`](super::Syncer) was polled.
-    #[inline]
-    pub fn is_settled(&self) -> bool {
-        mark::is_settled(&self.mark, self.synced.branch)
-    }
-
     /// Times that [`AppendError::NotReady`] or [`CutError::NotReady`] was answered.
     pub fn stalls(&self) -> u64 {
         self.stalls
@@ -183,7 +177,7 @@ impl Journal {
         // In this order. The mark expects no more than what is left, so that a killed process leaves a journal that
         // opens; it knows of the cut before the segment does, so that a loss of the segment is noticed.
         let index = prepared.segment.index;
-        mark::note_cut(&self.mark, index, to, self.is_settled());
+        mark::note_cut(&self.mark, index, to, self.synced.branch);
         let last = std::mem::replace(&mut self.segment, prepared.segment).index;
         self.appender = prepared.appender;
         self.chain = chain;

@@ -268,7 +268,7 @@ impl<R: ReadStore> Follower<R> {
             return Err(self.bad_frame(None));
         }
         self.enter(header);
-        match went_beyond && (before > self.from || has_ended) {
+        match went_beyond && (before > self.from || has_ended && before == self.from) {
             true => Err(JournalError::TakenBack { place, seq: goes_on.max(self.from), before }),
             false => Ok(true),
         }

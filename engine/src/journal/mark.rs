@@ -279,14 +279,14 @@ pub(super) fn note_synced(cells: &Cells, next: SeqNo, branch: u64) {
 }
 
 /// Whether the cut that began branch `branch` is synced.
-#[inline]
 pub(super) fn is_settled(cells: &Cells, branch: u64) -> bool {
     cells.load(SYNCED_BRANCH_CELL) >= branch
 }
 
-/// Notes that segment `segment` is about to begin with a cut to `to`. `settled` is whether the cut before is synced.
-pub(super) fn note_cut(cells: &Cells, segment: u64, to: SeqNo, settled: bool) {
-    let lowest = if settled { to.value() } else { cells.load(CUT_TO_CELL).min(to.value()) };
+/// Notes that segment `segment` is about to cut branch `branch` back to `to`.
+pub(super) fn note_cut(cells: &Cells, segment: u64, to: SeqNo, branch: u64) {
+    let before = if is_settled(cells, branch) { u64::MAX } else { cells.load(CUT_TO_CELL) };
+    let lowest = before.min(to.value());
     note_appended(cells, to);
     cells.store(CUT_TO_CELL, lowest);
     cells.store(CUT_SEGMENT_CELL, segment);
@@ -461,16 +461,16 @@ mod tests {
         let seq = |value| SeqNo::new(value).unwrap();
         let noted = || Watermarks::read(&cells.values()).noted_cut;
         note_appended(&cells, seq(100));
-        note_cut(&cells, 4, seq(90), true);
+        note_cut(&cells, 4, seq(90), 0);
         assert_eq!((noted(), Watermarks::read(&cells.values()).appended), ((4, seq(90)), seq(90)));
         assert!(!is_settled(&cells, 4));
-        note_cut(&cells, 6, seq(95), false);
+        note_cut(&cells, 6, seq(95), 4);
         assert_eq!(noted(), (6, seq(90)));
-        note_cut(&cells, 7, seq(70), false);
+        note_cut(&cells, 7, seq(70), 6);
         assert_eq!(noted(), (7, seq(70)));
         note_synced(&cells, seq(80), 7);
         assert!(is_settled(&cells, 7));
-        note_cut(&cells, 9, seq(99), true);
+        note_cut(&cells, 9, seq(99), 7);
         assert_eq!(noted(), (9, seq(99)));
     }
 

@@ -17,6 +17,20 @@
 //! A torn tail (nothing valid behind it) is cut at opening and reported. Anything else that is wrong refuses to
 //! open, and says where and what to do: a journal never drops a frame that valid ones follow.
 //!
+//! # Cutting back
+//!
+//! A standby whose tail differs from what the primary committed drops that tail: [`Journal::cut_back`]. It stays
+//! append-only even so. The next segment begins at an earlier number, says so, and thereby **supersedes** what earlier
+//! segments hold from that number on. What was committed is never cut, so who reads below the commit watermark sees nothing
+//! of it. Whatever is superseded is not part of the record: it is never read again, and damage to it is none.
+//!
+//! | goes down | leaves |
+//! |---|---|
+//! | the process, during a cut | the old end or the new one |
+//! | the power | what was synced. Where the cut itself was lost, and the tail that it superseded was not, the mark knows: opening cuts again, so that such a tail never passes for what was published in its place |
+//!
+//! A standby that is further behind than any journal reaches back begins anew from an image: [`Journal::begin_at`].
+//!
 //! Tools read with [`Follower`] and [`verify`], without locks and without disturbing a writer.
 
 mod append;

@@ -51,6 +51,10 @@ pub struct Recovered {
     /// The journal's incarnation from now on.
     pub incarnation: u64,
     /// Why it is a new one; `None` when the journal is proven whole and kept its incarnation.
+    ///
+    /// After an unclean boot everything there that is below `published` is what was published. What is not may be a
+    /// tail that a cut had superseded, and all of the journal may be where `oldest` is not below `published`: a standby
+    /// compares positions with the primary, from `oldest` on, before it counts on any of it.
     pub unproven: Option<Unproven>,
     /// The highest epoch promised.
     pub promised_epoch: u64,
@@ -94,7 +98,7 @@ impl Journal {
         let (branch, incarnation) = (found.noted_cut.0, judged.incarnation);
         discard(&*store, &scanned, &mut begun)?;
         if survey.is_void() {
-            begun.drain(..).rev().try_for_each(|found| store.remove(found.header.index))?;
+            begun.drain(..).try_for_each(|found| store.remove(found.header.index))?;
         }
         let mut segments = recovered_segments(begun);
         if lost_cut.is_some() {
@@ -147,7 +151,8 @@ impl Journal {
         // The mark first, as that of a new incarnation: whatever a crash leaves of the segments is a beginning then.
         let nothing = mark::Segments::NONE;
         let mark = Mark::take(Arc::clone(&store), config, &before, &nothing, config.fresh_incarnation)?;
-        for info in list.iter().rev() {
+        // The oldest first: what cuts superseded never outlives them.
+        for info in &list {
             store.remove(info.index)?;
         }
         let index = list.last().map_or(0, |last| last.index + 1);

@@ -9,7 +9,7 @@ use super::*;
 use crate::frame::{Chain, Frame};
 use crate::mem::store::{Faults, MemoryDisk, ReadStore, StoreError};
 
-mod cut;
+pub(super) mod cut;
 mod standby;
 
 pub(super) const SEGMENT_BYTES: usize = MIN_SEGMENT_BYTES;

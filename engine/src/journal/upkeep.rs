@@ -128,11 +128,6 @@ impl Syncer {
         self.segment != active || !self.shared.segment(active).is_some_and(is_whole)
     }
 
-    /// Whether the last cut does not survive a loss of power yet.
-    pub fn is_unsettled(&self) -> bool {
-        !mark::is_settled(&self.mark, self.shared.synced.load().branch)
-    }
-
     /// Syncs what was published up to now and gives the watermark below which everything survives. It speaks of the
     /// record as it was when the call began; [`Journal::synced`] knows of a cut meanwhile.
     ///
@@ -160,6 +155,13 @@ impl Syncer {
         mark::note_synced(&self.mark, next, synced.branch);
         synced.advance(next, ended);
         Ok(next)
+    }
+
+    /// Whether the last cut survives a loss of power, which it does from the next [`Syncer::poll`] on. Worth a poll even
+    /// where commits do not wait for the disk: as long as cuts are not settled, a loss of power may take back what is
+    /// behind the lowest of them.
+    pub fn is_settled(&self) -> bool {
+        mark::is_settled(&self.mark, self.shared.synced.load().branch)
     }
 
     fn sync_segment(&mut self) -> Result<(), JournalError> {

@@ -124,22 +124,24 @@ fn verify_list<R: ReadStore>(
     })
 }
 
-/// The header of each segment. One that begins behind `live_end` was begun under the look, and counts as blank.
+/// The header of each segment. The last ones, if they begin behind `live_end`, were begun under the look and count as
+/// blank.
 fn read_heads<R: ReadStore>(
     store: &R,
     list: &[SegmentInfo],
     live_end: Option<SeqNo>,
 ) -> Result<Vec<(u64, HeaderRead)>, StoreError> {
-    let read = |info: &SegmentInfo| {
-        let head = match read_head(store, info.index)? {
-            HeaderRead::Header(header) if live_end.is_some_and(|end| header.chain.next() > end) => {
-                HeaderRead::Blank
-            }
-            head => head,
-        };
-        Ok((info.index, head))
+    let read = |info: &SegmentInfo| Ok((info.index, read_head(store, info.index)?));
+    let mut heads: Vec<(u64, HeaderRead)> = list.iter().map(read).collect::<Result<_, StoreError>>()?;
+    let begun = |head: &HeaderRead| match head {
+        HeaderRead::Header(header) => live_end.is_none_or(|end| header.chain.next() <= end),
+        _ => false,
     };
-    list.iter().map(read).collect()
+    let known = heads.iter().rposition(|(_, head)| begun(head)).map_or(0, |last| last + 1);
+    for (_, head) in heads[known..].iter_mut().filter(|(_, head)| matches!(head, HeaderRead::Header(_))) {
+        *head = HeaderRead::Blank;
+    }
+    Ok(heads)
 }
 
 /// Where in a segment frame `seq` begins, as far as whole frames lead there; else the segment's length.
@@ -157,6 +159,7 @@ fn offset_of(segment: &[u8], seq: SeqNo) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::cut::append;
     use super::super::tests::{filled, open, seq};
     use super::*;
     use crate::mem::store::MemoryDisk;
@@ -215,6 +218,27 @@ mod tests {
 
         fn place(&self, index: u64) -> String {
             self.0.place(index)
+        }
+    }
+
+    #[test]
+    fn verify_takes_no_cut_amiss_that_was_made_under_its_look() {
+        for more in [0, 10, 300] {
+            let disk = MemoryDisk::default();
+            let (mut opened, _) = filled(&disk, &[1000; 100]);
+            opened.preparer.poll(SeqNo::FIRST).unwrap();
+            let meanwhile = || {
+                opened.journal.cut_back(seq(41)).unwrap();
+                for _ in 0..more {
+                    let frame = opened.journal.chain().clone().extend(2, 0, &[7; 1000]);
+                    append(&mut opened, &frame);
+                }
+                opened.journal.publish();
+            };
+            let moving = MeanwhileDisk(disk, Some(meanwhile).into());
+            let report = verify(&moving).unwrap();
+            assert_eq!((&report.chain, report.superseded), (opened.journal.chain(), 60));
+            assert_eq!(report.lost_cut, None);
         }
     }
 

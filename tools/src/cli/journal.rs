@@ -76,6 +76,8 @@ struct Frames {
     from: Option<SeqNo>,
     left: u64,
     next: Option<SeqNo>,
+    /// What was read and then taken back is said and no reason to stop.
+    is_live: bool,
     damage: Option<JournalError>,
 }
 
@@ -83,7 +85,8 @@ impl Frames {
     fn open(dir: &Path, span: &Span) -> anyhow::Result<Frames> {
         let follower = Follower::open(open(dir)?, span.from)?;
         let left = span.count.unwrap_or(u64::MAX);
-        Ok(Frames { dir: dir.into(), follower, from: span.from, left, next: None, damage: None })
+        let (from, next, damage) = (span.from, None, None);
+        Ok(Frames { dir: dir.into(), follower, from, left, next, is_live: false, damage })
     }
 
     /// The next frame; `None` when there is none now, or no more.
@@ -103,6 +106,10 @@ impl Frames {
             Ok(None) => Ok(None),
             // What does not concern the frames is no damage.
             Err(JournalError::Store(error)) => Err(error.into()),
+            Err(error @ JournalError::TakenBack { .. }) if self.is_live => {
+                say(error);
+                Ok(None)
+            }
             Err(error) => {
                 self.damage = Some(error);
                 Ok(None)

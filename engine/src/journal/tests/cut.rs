@@ -1,6 +1,7 @@
 //! Cutting back: what is left, what is read, and what a crash leaves.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crossbeam::queue::ArrayQueue;
@@ -11,6 +12,7 @@ use crate::journal::segment::{HeaderRead, SegmentHeader};
 use crate::mem::append::Memory;
 use crate::mem::cells::Cells;
 use crate::mem::store::{MARK, MemoryStore, SECTOR_BYTES, SegmentInfo, Store};
+use crate::sync::{Flag, Watermark};
 
 /// The record as it has to be, from the first message of the session on.
 #[derive(Clone, Default)]
@@ -43,7 +45,7 @@ impl History {
     }
 }
 
-pub(super) fn append(opened: &mut Opened, frame: &[u8]) {
+pub(in crate::journal) fn append(opened: &mut Opened, frame: &[u8]) {
     if opened.journal.append(frame) == Err(AppendError::NotReady) {
         opened.preparer.poll(SeqNo::FIRST).unwrap();
         opened.journal.append(frame).unwrap();
@@ -297,7 +299,7 @@ fn a_header_that_fits_no_point_is_refused() {
     let (mut opened, mut history) = grown(&disk, 20, 100);
     history.cut(&mut opened, seq(11));
     drop(opened);
-    let good = disk.with_segment(1, |bytes| bytes[..HEADER_BYTES].to_vec());
+    let good: [u8; HEADER_BYTES] = disk.with_segment(1, |bytes| *bytes.first_chunk().unwrap());
     let HeaderRead::Header(header) = SegmentHeader::decode(&good) else { panic!("a header") };
     assert_eq!(header.cut_from, Some(seq(21)));
     let put = |header: &SegmentHeader| {
@@ -314,14 +316,27 @@ fn a_header_that_fits_no_point_is_refused() {
     assert_eq!((expected, found), (seq(21), seq(11)), "only a cut goes back");
     let mut chain = history.chain_at(seq(10));
     chain.extend(1, 3, b"another tenth message");
-    let (error, followed) = put(&SegmentHeader { chain, ..header });
+    let (error, followed) = put(&SegmentHeader { chain: chain.clone(), ..header.clone() });
     assert!(matches!(error, JournalError::Misfit { seq: at, .. } if at == seq(11)), "{error}");
     assert!(matches!(followed, JournalError::Misfit { .. }), "{followed}");
     assert!(
         error.to_string().contains("another history") && error.to_string().contains("standby"),
         "{error}"
     );
-    disk.with_segment(1, |bytes| bytes[..HEADER_BYTES].copy_from_slice(&good));
+    // A follower that comes to see the cut has to look back.
+    for (fits, head) in
+        [(false, SegmentHeader { chain: chain.clone(), ..header.clone() }.encode()), (true, good)]
+    {
+        disk.with_segment(1, |bytes| bytes[..HEADER_BYTES].fill(0));
+        let mut follower = Follower::open(disk.clone(), None).unwrap();
+        while follower.next_frame().unwrap().is_some() {}
+        disk.with_segment(1, |bytes| bytes[..HEADER_BYTES].copy_from_slice(&head));
+        match follower.next_frame().unwrap_err() {
+            JournalError::Misfit { .. } => assert!(!fits),
+            JournalError::TakenBack { .. } => assert!(fits),
+            error => panic!("{error}"),
+        }
+    }
     check(&open(&disk).unwrap(), &history);
 }
 
@@ -447,6 +462,34 @@ fn a_cut_that_a_loss_of_power_undid_is_made_again() {
     }
 }
 
+/// As long as no cut is synced, a loss of power may undo all there were: then the lowest is made again.
+#[test]
+fn of_several_lost_cuts_the_lowest_is_made_again() {
+    for synced in [false, true] {
+        let disk = MemoryDisk::default();
+        let (mut opened, mut history) = grown(&disk, 100, 2000);
+        opened.syncer.poll().unwrap();
+        for (epoch, to) in [(2, 40), (3, 60)] {
+            history.cut(&mut opened, seq(to));
+            for nth in 0..25 {
+                history.add(&mut opened, epoch, &[nth; 2000]);
+            }
+            let next = opened.journal.publish();
+            opened.mark.published().advance(next);
+            if synced && epoch == 2 {
+                opened.syncer.poll().unwrap();
+            }
+        }
+        drop(opened);
+        disk.lose_power(|segment, _| segment == MARK);
+        history.frames.truncate(if synced { 59 } else { 39 });
+        assert_eq!(check_tools(&disk, &history).lost_cut, Some(history.next()));
+        let opened = open(&disk).unwrap();
+        assert_eq!((opened.recovered.cut_again, opened.recovered.published), (Some(history.next()), seq(85)));
+        check(&opened, &history);
+    }
+}
+
 /// Opening after a loss of power may fail, and is tried again.
 #[test]
 fn a_lost_cut_is_not_forgotten_by_an_opening_that_fails() {
@@ -472,12 +515,12 @@ fn a_lost_cut_is_not_forgotten_by_an_opening_that_fails() {
 fn a_synced_cut_is_whole_after_a_loss_of_power() {
     let disk = MemoryDisk::default();
     let (mut opened, mut history) = grown(&disk, 100, 2000);
-    assert!(opened.journal.is_settled());
+    assert!(opened.syncer.is_settled());
     history.cut(&mut opened, seq(40));
-    assert!(!opened.journal.is_settled());
+    assert!(!opened.syncer.is_settled());
     assert_eq!(opened.journal.synced(), SeqNo::FIRST);
     assert_eq!(opened.syncer.poll().unwrap(), seq(40));
-    assert!(opened.journal.is_settled());
+    assert!(opened.syncer.is_settled());
     opened.mark.promise(3).unwrap();
     history.add(&mut opened, 2, b"lost");
     opened.journal.publish();
@@ -516,10 +559,10 @@ fn close_all(mut opened: Opened) {
     close(opened.journal, &mut opened.syncer, &mut opened.mark).unwrap();
 }
 
-type Hook = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+pub(super) type Hook = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
-/// A store in which something happens while a segment is synced.
-struct HookedStore(MemoryStore, Hook);
+/// A store in which something happens once while a segment is synced, and so many segments can be removed.
+pub(super) struct HookedStore(pub(super) MemoryStore, pub(super) Hook, pub(super) AtomicU32);
 
 impl Store for HookedStore {
     fn sync(&self, index: u64, range: Range<usize>) -> Result<(), StoreError> {
@@ -547,6 +590,8 @@ impl Store for HookedStore {
     }
 
     fn remove(&self, index: u64) -> Result<(), StoreError> {
+        let taken = self.2.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        taken.map_err(|_| StoreError::Absent { place: self.0.place(index) })?;
         self.0.remove(index)
     }
 
@@ -576,7 +621,8 @@ impl Store for HookedStore {
 fn a_cut_under_a_sync_is_not_taken_for_synced() {
     let disk = MemoryDisk::default();
     let hook = Hook::default();
-    let mut opened = Journal::open(HookedStore(disk.open().unwrap(), Arc::clone(&hook)), &config()).unwrap();
+    let hooked = HookedStore(disk.open().unwrap(), Arc::clone(&hook), AtomicU32::new(9));
+    let mut opened = Journal::open(hooked, &config()).unwrap();
     let mut history = History::default();
     for nth in 0..20 {
         history.add(&mut opened, 1, &[nth; 100]);
@@ -599,7 +645,7 @@ fn a_cut_under_a_sync_is_not_taken_for_synced() {
     let journal = back.pop().unwrap();
     assert_eq!(reader.next(), seq(26));
     assert!(journal.synced() <= seq(11) && reader.synced() <= seq(11), "{}", journal.synced());
-    assert!(!journal.is_settled());
+    assert!(!syncer.is_settled());
     drop((journal, reader, syncer, mark, preparer));
     // Nor does the mark: what it says of the first twenty is held against the cut.
     disk.lose_power(|segment, sector| {
@@ -653,6 +699,47 @@ fn a_follower_is_told_what_was_taken_back() {
     assert!(all.next_frame().unwrap().is_none());
 }
 
+/// Raised when it goes, whether the thread ends or panics: who waits for it must not wait for ever.
+struct RaiseAtLast(Flag);
+
+impl Drop for RaiseAtLast {
+    fn drop(&mut self) {
+        self.0.raise();
+    }
+}
+
+fn committed_payload(nth: u64) -> Vec<u8> {
+    vec![nth as u8; (nth * 37 % 900) as usize]
+}
+
+/// Reads what is committed until it is over. One that asks again takes a new cursor wherever it came to the end, which is
+/// where the record is cut.
+fn read_committed(reader: &JournalReader, committed: &Watermark, over: &Flag, asks_again: bool) {
+    let mut cursor = reader.cursor_at(SeqNo::FIRST).unwrap();
+    loop {
+        let is_over = over.is_raised();
+        let due = cursor.seq();
+        if due == committed.load() {
+            if is_over {
+                break;
+            }
+            if asks_again && let Some(again) = reader.cursor_at(due) {
+                cursor = again;
+            }
+            std::thread::yield_now();
+            continue;
+        }
+        let frame = cursor.next_frame().unwrap().expect("committed");
+        assert_eq!((frame.seq(), frame.payload()), (due, &committed_payload(due.value())[..]));
+        if due.value().is_multiple_of(256) {
+            let half = seq(due.value() / 2);
+            let mut again = reader.cursor_at(half).unwrap();
+            assert_eq!(again.next_frame().unwrap().unwrap().payload(), committed_payload(half.value()));
+            assert!(reader.position_at(half).is_some() && reader.oldest() == SeqNo::FIRST);
+        }
+    }
+}
+
 /// One thread appends and cuts, others prepare, sync, and read what is committed: nobody ever sees a frame that was
 /// taken back.
 #[test]
@@ -660,63 +747,40 @@ fn threads_share_a_journal_that_is_cut() {
     const FRAMES: u64 = 8_000;
     let disk = MemoryDisk::default();
     let Opened { mut journal, reader, mut preparer, mut syncer, .. } = open(&disk).unwrap();
-    let committed = crate::sync::Watermark::new();
-    let payload = |nth: u64| vec![nth as u8; (nth * 37 % 900) as usize];
+    let (committed, over) = (Watermark::new(), Flag::new());
     std::thread::scope(|scope| {
+        let _over = RaiseAtLast(over.clone());
         for asks_again in [false, true] {
-            let (reader, committed) = (reader.clone(), committed.clone());
-            scope.spawn(move || {
-                let mut cursor = reader.cursor_at(SeqNo::FIRST).unwrap();
-                while cursor.seq().value() <= FRAMES {
-                    if cursor.seq() == committed.load() {
-                        if asks_again && let Some(again) = reader.cursor_at(cursor.seq()) {
-                            cursor = again; // At the end, where it is cut.
-                        }
-                        std::thread::yield_now();
-                        continue;
-                    }
-                    let due = cursor.seq();
-                    let frame = cursor.next_frame().unwrap().expect("committed");
-                    assert_eq!((frame.seq(), frame.payload()), (due, &payload(due.value())[..]));
-                    if due.value().is_multiple_of(256) {
-                        let half = seq(due.value() / 2);
-                        let mut again = reader.cursor_at(half).unwrap();
-                        assert_eq!(again.next_frame().unwrap().unwrap().payload(), payload(half.value()));
-                        assert!(reader.position_at(half).is_some() && reader.oldest() == SeqNo::FIRST);
-                    }
-                }
-            });
+            let (reader, committed, over) = (reader.clone(), committed.clone(), over.clone());
+            scope.spawn(move || read_committed(&reader, &committed, &over, asks_again));
         }
-        let cold = committed.clone();
         scope.spawn(move || {
-            while cold.load().value() <= FRAMES {
+            while !over.is_raised() {
                 syncer.poll().unwrap();
                 preparer.poll(SeqNo::FIRST).unwrap();
                 std::thread::yield_now();
             }
         });
-        let wait = |journal: &mut Journal, frame: &[u8]| {
-            while journal.append(frame) == Err(AppendError::NotReady) {
+        let append = |journal: &mut Journal, payload: &[u8]| {
+            let frame = journal.chain().clone().extend(1, 0, payload);
+            while journal.append(&frame) == Err(AppendError::NotReady) {
                 std::thread::yield_now();
             }
         };
         for nth in 1..=FRAMES {
-            let frame = journal.chain().clone().extend(1, 0, &payload(nth));
-            wait(&mut journal, &frame);
-            if nth % 40 != 0 && nth != FRAMES {
+            append(&mut journal, &committed_payload(nth));
+            if nth % 40 != 0 {
                 continue;
             }
             let next = journal.publish();
             if nth % 80 == 0 {
-                let mut chain = journal.chain().clone();
-                for _ in 0..nth % 7 {
-                    wait(&mut journal, &chain.extend(1, 0, b"never committed"));
-                }
+                (0..nth % 7).for_each(|_| append(&mut journal, b"never committed"));
                 journal.publish();
                 while journal.cut_back(next) == Err(CutError::NotReady) {
                     std::thread::yield_now();
                 }
-                assert_eq!((reader.next(), journal.synced().min(next)), (next, journal.synced()));
+                assert_eq!(reader.next(), next);
+                assert!(journal.synced() <= next);
             }
             committed.advance(next);
         }

@@ -1,7 +1,9 @@
 //! A standby's journal as a whole: grown, cut, killed, cut from power and begun anew in any order, and compared with the
 //! record of a primary that never fails.
 
-use super::cut::{History, append, check, check_tools, cut};
+use std::sync::atomic::AtomicU32;
+
+use super::cut::{History, Hook, HookedStore, append, check, check_tools, cut};
 use super::*;
 use crate::mem::store::MARK;
 
@@ -99,6 +101,34 @@ fn a_beginning_that_fails_leaves_a_beginning() {
     assert_eq!(incarnation, 7);
     drop(opened);
     assert_eq!(begin_at(&disk, &chain, 9).unwrap().recovered.chain, chain);
+}
+
+/// Whoever is killed while the old segments go leaves a part of the record, and never what a cut had superseded.
+#[test]
+fn a_beginning_that_is_killed_brings_nothing_back() {
+    for removed in 0..7 {
+        let disk = MemoryDisk::default();
+        let mut record = history(100);
+        let mut opened = open(&disk).unwrap();
+        for nth in 0..200 {
+            History::default().add(&mut opened, 1, &[nth; 1500]);
+        }
+        cut(&mut opened, SeqNo::FIRST);
+        for frame in &record.frames {
+            append(&mut opened, frame);
+        }
+        cut(&mut opened, seq(81));
+        record.frames.truncate(80);
+        opened.journal.publish();
+        drop(opened);
+        let store = HookedStore(disk.open().unwrap(), Hook::default(), AtomicU32::new(removed));
+        let chain = history(300).chain_at(seq(201));
+        assert!(Journal::begin_at(store, &config(), &chain).is_err());
+        let opened = open(&disk).unwrap();
+        check(&opened, &record);
+        drop(opened);
+        assert_eq!(begin_at(&disk, &chain, 6).unwrap().recovered.chain, chain);
+    }
 }
 
 #[test]

@@ -159,7 +159,7 @@ pub(super) fn tail(args: &TailArgs, output: Output) -> anyhow::Result<Verdict> {
         None => next_of(FileReadStore::open(&args.dir)?)?,
     };
     let span = Span { from: Some(from), count: args.count };
-    let mut frames = Frames::open(&args.dir, &span)?;
+    let mut frames = Frames { is_live: true, ..Frames::open(&args.dir, &span)? };
     let mut data = Data::new();
     loop {
         print(&mut frames, args.payload, &mut data, output)?;

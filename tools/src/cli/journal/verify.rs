@@ -44,6 +44,9 @@ struct Begun {
     first: u64,
     epoch: u64,
     incarnation: u64,
+    /// What came next before the cut that the segment begins with: from its first number on, earlier segments are
+    /// superseded.
+    cut_from: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -58,6 +61,10 @@ struct Contents {
     promised_epoch: Option<u64>,
     incarnation: u64,
     published: Option<u64>,
+    /// Messages that stand in the segments and were cut off.
+    superseded: u64,
+    /// Where opening cuts once more what a loss of power brought back.
+    lost_cut: Option<u64>,
     sources: Vec<Source>,
     torn: Option<Torn>,
     writer: Option<String>,
@@ -116,6 +123,7 @@ fn segments(store: &FileReadStore) -> anyhow::Result<Vec<Segment>> {
                 first: header.chain.next().value(),
                 epoch: header.chain.epoch(),
                 incarnation: header.incarnation,
+                cut_from: header.cut_from.map(|next| next.value()),
             }),
             _ => None,
         };
@@ -133,9 +141,11 @@ fn contents(report: VerifyReport, store: &FileReadStore) -> Contents {
         incarnation,
         promised_epoch,
         published,
+        superseded,
+        lost_cut,
         cut,
         writer,
-        ..
+        segments: _,
     } = report;
     let sources = chain.sources().iter().enumerate().filter(|(_, source)| source.session != Session::BLANK);
     Contents {
@@ -148,6 +158,8 @@ fn contents(report: VerifyReport, store: &FileReadStore) -> Contents {
         promised_epoch,
         incarnation,
         published: published.map(|published| published.value()),
+        superseded,
+        lost_cut: lost_cut.map(|to| to.value()),
         sources: sources
             .map(|(index, source)| Source {
                 index,
@@ -187,10 +199,13 @@ fn write_text(report: &Report, data: &mut Data) -> io::Result<()> {
     for Segment { file, bytes, begun } in &report.segments {
         let bytes = sized(*bytes);
         match begun {
-            Some(Begun { first, epoch, incarnation }) => writeln!(
-                data,
-                "{file}: {bytes}, from frame {first}, epoch {epoch}, incarnation {incarnation:016x}"
-            )?,
+            Some(Begun { first, epoch, incarnation, cut_from }) => {
+                let cut = cut_from.map_or("", |_| " (a cut)");
+                writeln!(
+                    data,
+                    "{file}: {bytes}, from frame {first}{cut}, epoch {epoch}, incarnation {incarnation:016x}"
+                )?;
+            }
             None => writeln!(data, "{file}: {bytes}, not begun")?,
         }
     }
@@ -214,6 +229,16 @@ fn write_contents(contents: &Contents, data: &mut Data) -> io::Result<()> {
     writeln!(data, "epoch {epoch}{promised}; {} used{published}", sized(contents.used_bytes))?;
     for Source { index, session, next } in &contents.sources {
         writeln!(data, "source {index}: session {session}, {next} comes next")?;
+    }
+    if contents.superseded > 0 {
+        let count = grouped(contents.superseded);
+        writeln!(
+            data,
+            "{count} messages were cut off before they were committed; others have their numbers"
+        )?;
+    }
+    if let Some(to) = contents.lost_cut {
+        writeln!(data, "cut at frame {to}, which a loss of power undid; opening cuts again")?;
     }
     if let Some(Torn { file, offset, bytes, seq, fault }) = &contents.torn {
         writeln!(
