@@ -7,12 +7,15 @@
 //! | [`cells`] | a small array of 64-bit cells that survives a killed process |
 //! | [`store`] | where a journal's segments live, as a trait; in memory with faults for tests |
 //! | [`mod@file`] | the few calls on files that the standard library lacks |
+//! | [`heir`] | a killed process closes its files at once, not after its memory was given back |
 //! | `prefetch`, `reserve` | cache lines and pages before they are needed |
 #![allow(unsafe_code)]
 
 pub mod append;
 pub mod cells;
 pub mod file;
+#[cfg(target_os = "linux")]
+pub mod heir;
 mod prefetch;
 mod region;
 mod reserve;

@@ -31,6 +31,14 @@ struct Summary {
     counters: std::collections::BTreeMap<String, u64>,
 }
 
+/// The other nodes learn of a death by the end of a connection: it is to come with the death.
+fn be_missed_at_once() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = seqcast_engine::mem::heir::appoint() {
+        say(format_args!("should this process be killed, the others will notice late: {error}"));
+    }
+}
+
 pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<Verdict> {
     process::talk();
     let mut config = args.config.load()?;
@@ -38,6 +46,9 @@ pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<Verdict> {
         sequencer.end_with_sources |= args.end_with_sources;
     }
     let session = config.feed()?.session;
+    if config.cluster.is_some() {
+        be_missed_at_once();
+    }
     let counters = process::counters(&config, "sequence")?;
     let stop = process::stop_on_signals()?;
     let mut node = Node::default();
