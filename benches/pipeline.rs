@@ -69,7 +69,7 @@ fn run(rate: u64) -> Result<Latency, Box<dyn std::error::Error>> {
     let trace = SequencerTrace { feed: feed.clone(), sources: vec![source.clone()] };
     let parts = SequencerParts { books, trace: Some(trace), ..SequencerParts::default() };
     let mut sending = topology::sequencer(&config, &counters, parts)?;
-    let day = Day::new(DayConfig { messages: rate * SECONDS, symbols: 1_000, ..DayConfig::default() })?;
+    let day = Day::new(DayConfig { messages: rate * SECONDS, symbols: 100, ..DayConfig::default() })?;
     let pace = Pace::Rate(NonZeroU64::new(rate).ok_or("a rate of 0")?);
     let player = Player::new(Generated::new(day), pace, Share::ALL)?;
     sending.merge(topology::publisher(&config, player, &counters, "", Some(source))?);

@@ -1,12 +1,47 @@
 //! When a message is final, and what survives which failure.
 //!
-//! # What is there today
+//! # The nodes
 //!
-//! One sequencer, alone in its in-sync set, with a journal. The rules below are those of a set of any size, and the
-//! [commit gate](crate::replica::CommitGate) keeps them for any size; what is **not** there yet is what a second node
-//! needs: the replication stream, the standby that follows it, the coordinator that stores who is primary, and the
-//! takeover. A sequencer that dies is started again, on the same machine or with its journal's directory at hand, and
-//! goes on where it was.
+//! A sequencer is alone, or one node of a `[cluster]`. Every node runs the same agents. The
+//! [replica agent](crate::agents::replica) owns the journal; what the node is, [`Control`](crate::replica::Control)
+//! decides, and the ingress and the egress work only while it leads:
+//!
+//! ```text
+//! primary:  ingress → ring → replica → journal → stream ─────→ replica → journal     (standby)
+//!                              ↑          └→ egress, rewind       │         └→ rewind, snapshots
+//!                              └────────── acknowledgements ──────┘
+//! ```
+//!
+//! The stream ([`seqcast_wire::repl`]) carries whole frames; a standby verifies each against its own journal by epoch,
+//! number and check sum, cuts its journal where the two differ, appends, and acknowledges what is verified. Cutting is
+//! append-only: the next segment begins at an earlier point, and what it supersedes is never read again. Frames are small
+//! against datagrams; a lost one is asked for by the standby, and only what is missing is sent again.
+//!
+//! One small record says who is primary of which epoch and who is in the in-sync set. It is kept by a **coordinator** and
+//! changes by compare-and-swap only: a directory of create-once files for nodes of one machine, etcd for several. It is
+//! not in the path of events: while it is away everything goes on but changes of who leads and who is in the set.
+//!
+//! # A takeover
+//!
+//! 1. A standby suspects the primary: its control connection closed (a dead process), or it was silent for
+//!    `cluster.suspect_after` while this node was awake (a dead host, a broken network).
+//! 2. If the record lists it with its journal's current incarnation, it stops acknowledging, makes its promise of the next
+//!    epoch durable, and only then swaps itself in as primary, the old one out, in one swap. Others wait
+//!    `cluster.stagger` longer each, so that they do not race; who loses follows the winner.
+//! 3. Its whole journal counts as possibly committed: the set acknowledges it again, then it is published, from the
+//!    last number known to be published. Repeats are harmless, a hole is not.
+//! 4. It asks the publishers for what it lacks; they keep what is not committed.
+//!
+//! A primary that was frozen or cut off meanwhile can only repeat what is committed: no member acknowledges its epoch any
+//! more. A member that promised an epoch and did not win it refuses the lower one for good; the primary learns of it and
+//! takes a new epoch of its own. `seqcast retire` hands over in order: the primary drains, names a standby in the
+//! record, and that takes over without a gap.
+//!
+//! What the simulator (`seqcast sim`) found in the first version of these rules stands in the code as comments and in the
+//! tests: a standby may join the set only when it has everything that the primary *inherited*, not only what that knows to
+//! be committed; below `sequencer.min_in_sync` members what is numbered stays uncommitted, or a second failure could take
+//! it along; and with `durability = "disk"` a loss of power keeps the incarnation, since nothing that was acknowledged
+//! can be missing.
 //!
 //! # When a message is final
 //!
@@ -19,7 +54,7 @@
 //! | `memory` | appended it to its journal, which is mapped memory | all members losing power, or their kernels crashing, at once. A killed process loses nothing |
 //! | `disk` | synced that to its disk | all members losing their disks |
 //!
-//! With one member, `memory` means that **a loss of power can lose messages that were published**. After it the journal
+//! With one member left, `memory` means that **a loss of power can lose messages that were published**. After it the journal
 //! goes on under a new incarnation, with a warning. Where its mark shows that messages were published which it does not
 //! hold, the sequencer refuses to number on, since it would give their numbers to other messages. But the mark may have
 //! been lost with them: after a loss of power with `memory`, begin a new session, or use `disk`.
@@ -45,7 +80,7 @@
 //! within a few steps; that was found by checking a model of the scheme exhaustively, not by thinking hard. Below
 //! `sequencer.min_in_sync` members nothing is admitted.
 //!
-//! # What each failure does today
+//! # What each failure does
 //!
 //! | failure | outcome |
 //! |---|---|
@@ -54,8 +89,13 @@
 //! | a gap that nobody can fill | `subscriber.on_unfillable`: stop, take a snapshot, or go on and say so |
 //! | two different messages under one number | told to the application; books stop until a snapshot |
 //! | a publisher dies and starts again in its session | it sends the same messages from number 1 on; the sequencer drops what it has numbered before and takes the rest. Another session of the same source is taken up only after the end of the first |
-//! | the sequencer's process is killed | started again, it reads its journal, publishes from the last published number, and asks the publishers for what it lacks; they kept it |
-//! | the sequencer's machine dies | as above, from what was synced; see durability |
+//! | the primary's process is killed | a standby takes over, within milliseconds |
+//! | the primary's machine dies, or is cut off | a standby takes over after `cluster.suspect_after` |
+//! | a standby dies, is cut off or does not keep up | commits wait for it until the set has shrunk; it comes back by itself |
+//! | the coordinator is away | nothing, until a member fails; then commits or the takeover wait for it |
+//! | the coordinator lost its record, or was restored from an old backup | nothing is changed until it is current; what happens is told |
+//! | a lone sequencer's process is killed | started again, it reads its journal, publishes from the last published number, and asks the publishers for what it lacks; they kept it |
+//! | a lone sequencer's machine dies | as above, from what was synced; see durability |
 //! | the journal's disk is full | nothing is appended, the ring fills, publishers wait. Nothing is lost; make room and it goes on |
 //! | a torn end of the journal | cut at the start, and reported |
 //! | a damaged frame with whole ones behind it | the journal refuses to open and says file, offset and remedy: cutting would take back published messages |
