@@ -245,6 +245,7 @@ impl<D: Driver> Replica<D> {
         let Some(journal) = journal else { return Ok(0) };
         let mut error = None;
         let mut fatal = None;
+        let before = Position::from(journal.chain());
         let mut work = driver.poll_rx(now, RECEIVE_LIMIT, |received| {
             let Ok(datagram) = Datagram::parse(received.bytes, crc32c::crc32c) else {
                 counts.strange_datagrams += 1;
@@ -289,7 +290,8 @@ impl<D: Driver> Replica<D> {
             AppendOutcome::Accepted => {}
             outcome => fatal = fatal.or(Some(outcome)),
         }
-        if work > 0 {
+        // What came early is appended later, without a datagram: when its turn has come, or a segment is ready.
+        if Position::from(journal.chain()) != before {
             self.watermarks.appended.advance(journal.publish());
             work += 1;
         }

@@ -182,3 +182,74 @@ impl Coordinator for SimCoordinator {
         Some(answer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use seqcast_wire::Session;
+
+    use super::*;
+    use crate::replica::{Member, Members, NodeId};
+    use crate::sim::dice::Purpose;
+
+    fn register() -> Register {
+        Register::new(Dice::new(1, Purpose::Coordinator))
+    }
+
+    fn swap(expected: u64, epoch: u64) -> Request {
+        let primary = Member { node: NodeId(0), incarnation: 1 };
+        let in_sync = Members::of(&[primary]).unwrap();
+        Request::Swap { expected, record: Record { session: Session::BLANK, epoch, primary, in_sync } }
+    }
+
+    /// Asks at second `at`, and gives what came back within another.
+    fn ask(register: &mut Register, at: u64, request: Request) -> Option<Answer> {
+        let (ticket, _) = register.submit(Nanos::from_secs(at), 0, request);
+        let later = Nanos::from_secs(at + 1);
+        register.pass(later);
+        register.answer(later, ticket)
+    }
+
+    #[test]
+    fn swaps_compare_and_reads_see_them() {
+        let mut register = register();
+        assert_eq!(ask(&mut register, 1, Request::Read), Some(Answer::Read(None)));
+        let Some(Answer::Swapped(first)) = ask(&mut register, 2, swap(0, 1)) else { panic!("not swapped") };
+        assert_eq!(ask(&mut register, 3, swap(0, 9)), Some(Answer::Lost));
+        assert_eq!(ask(&mut register, 4, Request::Read), Some(Answer::Read(Some(first))));
+        let Some(Answer::Swapped(second)) = ask(&mut register, 5, swap(first.revision, 2)) else {
+            panic!("not swapped")
+        };
+        assert!(second.revision > first.revision && second.record.epoch == 2);
+    }
+
+    #[test]
+    fn a_swap_may_be_made_long_after_its_node_gave_up() {
+        let mut register = register();
+        let mut late = 0;
+        for second in 1..200 {
+            register.is_away = true;
+            let expected = register.current.map_or(0, |current| current.revision);
+            let asked = Nanos::from_secs(second);
+            let (_, fault) = register.submit(asked, 1, swap(expected, second));
+            assert_eq!(fault, Some(FaultClass::CoordinatorAway));
+            assert!(register.pass(asked + TIMEOUT).changes.is_empty(), "not while somebody waits for it");
+            let changes = register.pass(asked + TIMEOUT + TIMEOUT + TIMEOUT).changes;
+            late += changes.len();
+            assert!(changes.iter().all(|change| change.by == 1 && change.after.epoch == second));
+        }
+        assert!((30..100).contains(&late), "{late} of 199");
+    }
+
+    #[test]
+    fn an_answer_may_get_lost_though_the_swap_was_made() {
+        let mut register = register();
+        register.loss = 1_000_000;
+        let mut made = 0;
+        for second in 1..100 {
+            let expected = register.current.map_or(0, |current| current.revision);
+            assert_eq!(ask(&mut register, second, swap(expected, second)), None);
+            made += u64::from(register.current.is_some_and(|current| current.record.epoch == second));
+        }
+        assert!((10..60).contains(&made), "{made} of 99");
+    }
+}

@@ -5,6 +5,8 @@
 //! was sent to the one before.
 
 mod driver;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};

@@ -61,3 +61,30 @@ impl Epochs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_belongs_to_one_process_and_none_comes_back() {
+        let mut epochs = Epochs::new(2);
+        epochs.restart(0);
+        assert_eq!(epochs.on_primary(0, 3), Ok(()));
+        assert_eq!(epochs.on_primary(0, 3), Ok(()));
+        assert!(epochs.on_primary(1, 3).is_err(), "of another node");
+        assert!(epochs.on_primary(0, 2).is_err(), "a lower one");
+        epochs.restart(0);
+        assert!(epochs.on_primary(0, 3).is_err(), "of the process before");
+    }
+
+    #[test]
+    fn who_acknowledged_or_won_an_epoch_acknowledges_no_lower_one() {
+        let mut epochs = Epochs::new(1);
+        assert_eq!(epochs.on_acknowledged(0, 2), Ok(()));
+        assert_eq!(epochs.on_acknowledged(0, 0), Ok(()), "a hello");
+        epochs.on_elected(0, 5);
+        assert!(epochs.on_acknowledged(0, 4).is_err());
+        assert_eq!(epochs.on_acknowledged(0, 5), Ok(()));
+    }
+}

@@ -451,3 +451,38 @@ fn check_succession(before: Option<&Record>, after: &Record) -> Result<(), Strin
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replica::{Members, NodeId};
+
+    fn member(node: u16, incarnation: u64) -> Member {
+        Member { node: NodeId(node), incarnation }
+    }
+
+    fn record(epoch: u64, primary: Member, in_sync: &[Member]) -> Record {
+        let in_sync = Members::of(in_sync).unwrap();
+        Record { session: Session::BLANK, epoch, primary, in_sync }
+    }
+
+    #[test]
+    fn only_a_member_as_it_was_listed_takes_over_in_an_epoch_of_its_own() {
+        let (a, b, reborn) = (member(0, 1), member(1, 1), member(1, 2));
+        let before = record(4, a, &[a, b]);
+        let check = |after: &Record| check_succession(Some(&before), after);
+        assert_eq!(check_succession(None, &record(1, a, &[a])), Ok(()));
+        for good in [record(5, b, &[b]), record(4, a, &[a]), record(4, a, &[a, b]), record(6, a, &[a])] {
+            assert_eq!(check(&good), Ok(()), "{good:?}");
+        }
+        for bad in [
+            record(5, reborn, &[reborn]),
+            record(5, member(2, 1), &[member(2, 1), b]),
+            record(4, b, &[a, b]),
+            record(3, a, &[a, b]),
+            record(5, b, &[a]),
+        ] {
+            assert!(check(&bad).is_err(), "{bad:?}");
+        }
+    }
+}
