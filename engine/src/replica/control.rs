@@ -42,7 +42,7 @@ pub struct ControlConfig {
 }
 
 /// What the journal tells at the start and at each takeover.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct JournalState {
     /// Number that comes next.
     pub next: SeqNo,
@@ -61,7 +61,7 @@ impl JournalState {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Stage {
     /// Waits for its turn.
     Waiting { until: Nanos },
@@ -73,7 +73,7 @@ enum Stage {
     Resolving { due: Nanos },
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Candidacy {
     /// Whom it followed in which epoch, as long as it still does.
     from: Option<(u64, Member)>,
@@ -84,7 +84,7 @@ struct Candidacy {
     stage: Stage,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum State {
     Joining,
     /// Promising the epoch of `primary`, to follow it then.
@@ -741,6 +741,33 @@ impl Control {
     fn retry_change(&mut self) {
         self.change_due = None;
         self.swap_change();
+    }
+
+    /// All that decides what it does next, but for its settings: not what people were told.
+    #[cfg(feature = "sim")]
+    fn decisive(&self) -> impl PartialEq + std::hash::Hash + '_ {
+        let known = (self.promised, self.seen, self.history, self.known);
+        let waits = (self.asked, self.read_due, self.change_due, self.wanted);
+        (self.config.me, &self.state, &self.gate, known, waits)
+    }
+}
+
+/// Two are equal when they will act alike: for whoever explores all that may become of one. Ask between inputs, when all
+/// actions are taken.
+#[cfg(feature = "sim")]
+impl PartialEq for Control {
+    fn eq(&self, other: &Control) -> bool {
+        self.decisive() == other.decisive()
+    }
+}
+
+#[cfg(feature = "sim")]
+impl Eq for Control {}
+
+#[cfg(feature = "sim")]
+impl std::hash::Hash for Control {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.decisive().hash(state);
     }
 }
 

@@ -108,7 +108,7 @@ pub enum Standing {
     Deposed,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Change {
     Grow(Members),
     Shrink(NodeId),
@@ -451,12 +451,44 @@ impl CommitGate {
         Ok(())
     }
 
+    /// All that decides what it does next, but for its settings.
+    #[cfg(feature = "sim")]
+    fn decisive(&self) -> impl PartialEq + std::hash::Hash {
+        let mut acked = [(Member::default(), SeqNo::FIRST); MAX_NODES];
+        for (at, member) in self.local.as_slice().iter().enumerate() {
+            acked[at] = (*member, self.acked[at]);
+        }
+        acked[..self.local.len()].sort_unstable_by_key(|(member, _)| member.node);
+        let sets = (self.me, self.epoch, self.stored, acked, self.change, self.unresolved, self.deposed);
+        let marks =
+            (self.numbered, self.appended, self.durable, self.committed, self.published, self.inherited);
+        (sets, marks)
+    }
+
     fn check_sets(&self) {
         if self.broken != Broken::NONE {
             return;
         }
         assert!(self.local.contains_all(&self.stored), "the local set contains the stored set");
         assert!(self.local.contains(self.me), "the primary is in its own set");
+    }
+}
+
+/// Two are equal when they will act alike: for whoever explores all that may become of one.
+#[cfg(feature = "sim")]
+impl PartialEq for CommitGate {
+    fn eq(&self, other: &CommitGate) -> bool {
+        self.decisive() == other.decisive()
+    }
+}
+
+#[cfg(feature = "sim")]
+impl Eq for CommitGate {}
+
+#[cfg(feature = "sim")]
+impl std::hash::Hash for CommitGate {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.decisive().hash(state);
     }
 }
 

@@ -121,7 +121,7 @@ enum Taken {
 }
 
 /// The primary that is followed, in one epoch.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Following {
     epoch: u64,
     primary: Member,
@@ -140,7 +140,7 @@ struct Following {
 /// from what is committed on; where they first differ the journal is cut, and they are appended. A tail that goes
 /// further than the primary's whole history is cut when all of it is older than the primary's epoch. So no
 /// datagram cuts what the epoch's primary has, however late it comes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Inbound {
     session: Session,
     me: Member,
@@ -394,6 +394,32 @@ impl Inbound {
     /// What was counted so far.
     pub fn stats(&self) -> &InboundStats {
         &self.stats
+    }
+
+    #[cfg(feature = "sim")]
+    fn decisive(&self) -> impl PartialEq + std::hash::Hash {
+        let following = self.following.as_ref();
+        let following = following.map(|f| (f.epoch, f.primary, f.verified, f.head, f.sent));
+        (self.me, self.promised, following, self.silent, self.committed)
+    }
+}
+
+/// Two are equal when they will act alike, but for what the stash keeps and when the next acknowledgement is due: for
+/// whoever explores all that may become of one.
+#[cfg(feature = "sim")]
+impl PartialEq for Inbound {
+    fn eq(&self, other: &Inbound) -> bool {
+        self.decisive() == other.decisive()
+    }
+}
+
+#[cfg(feature = "sim")]
+impl Eq for Inbound {}
+
+#[cfg(feature = "sim")]
+impl std::hash::Hash for Inbound {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.decisive().hash(state);
     }
 }
 
