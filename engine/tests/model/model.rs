@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use seqcast_engine::replica::{Answer, Broken, Member, Members, NodeId, Record, Request, Rule, Versioned};
-use seqcast_wire::SeqNo;
 use stateright::{Model, Property};
 
 use crate::log::Log;
@@ -27,7 +26,7 @@ pub(crate) struct Bounds {
 }
 
 /// How often each fault may still happen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Faults {
     /// A standby takes its primary for dead.
     pub(crate) suspicions: u8,
@@ -41,6 +40,11 @@ pub(crate) struct Faults {
     pub(crate) unknown_answers: u8,
     /// An operator wants another primary.
     pub(crate) commands: u8,
+}
+
+impl Faults {
+    pub(crate) const NONE: Faults =
+        Faults { suspicions: 0, losses: 0, crashes: 0, power_losses: 0, unknown_answers: 0, commands: 0 };
 }
 
 /// Something on its way.
@@ -91,13 +95,25 @@ pub(crate) enum Step {
     /// The message with this place in the network arrives.
     Deliver(usize),
     /// A node that promised a higher epoch tells a primary.
-    Refuse { by: usize, to: usize },
+    Refuse {
+        by: usize,
+        to: usize,
+    },
     Suspect(usize),
-    Lose { by: usize, node: usize },
+    Lose {
+        by: usize,
+        node: usize,
+    },
     Crash(usize),
-    LosePower { node: usize, kept: u64 },
+    LosePower {
+        node: usize,
+        kept: u64,
+    },
     Promote(usize),
-    HandOver { from: usize, to: usize },
+    HandOver {
+        from: usize,
+        to: usize,
+    },
 }
 
 fn epoch_of(what: &What) -> u64 {
@@ -119,7 +135,7 @@ impl Bounds {
             register: None,
             late: None,
             network: BTreeSet::new(),
-            faults: Faults::default(),
+            faults: Faults::NONE,
             published: Log::default(),
             is_forked: false,
             went_back: false,
@@ -232,15 +248,16 @@ impl State {
             let is_stream = matches!(message.what, What::Stream(_));
             (message.to, message.from, is_stream, epoch_of(&message.what))
         };
-        let mut kept = Vec::new();
+        let mut too_many = Vec::new();
         let mut count = (None, 0);
         for message in self.network.iter().rev() {
-            count = if count.0 == Some(of(message)) { (count.0, count.1 + 1) } else { (Some(of(message)), 1) };
+            count =
+                if count.0 == Some(of(message)) { (count.0, count.1 + 1) } else { (Some(of(message)), 1) };
             if count.1 > bounds.in_flight {
-                kept.push(message.clone());
+                too_many.push(message.clone());
             }
         }
-        for message in kept {
+        for message in too_many {
             self.network.remove(&message);
         }
         let revision = self.register.map_or(0, |versioned| versioned.revision);
@@ -251,13 +268,19 @@ impl State {
         let message = self.network.iter().nth(at)?.clone();
         let to = usize::from(message.to.0);
         let from = Member { node: message.from.0, incarnation: message.from.1 };
+        // Again and again it would bring a former incarnation back into the set, for a while each time.
+        if self.nodes[usize::from(from.node.0)].me != from {
+            self.network.remove(&message);
+        }
         match &message.what {
             What::Stream(stream) => self.node_mut(to).on_stream(from, stream),
             What::Acknowledgement(said) => {
                 // With that rule broken it counts what the node ever had as what it has.
                 let counts_all = bounds.broken.is(Rule::StaleIncarnationCounted);
                 let most = self.network.iter().filter_map(|other| match &other.what {
-                    What::Acknowledgement(most) if other.to == message.to && other.from.0 == message.from.0 => {
+                    What::Acknowledgement(most)
+                        if other.to == message.to && other.from.0 == message.from.0 =>
+                    {
                         Some(most.verified)
                     }
                     _ => None,
@@ -267,6 +290,81 @@ impl State {
             }
         }
         Some(to)
+    }
+
+    /// A step that is no fault. Gives the node that took it.
+    fn go_on(&mut self, bounds: &Bounds, step: Step) -> Option<usize> {
+        let at = match step {
+            Step::Number(at)
+            | Step::Tick(at)
+            | Step::Promised(at)
+            | Step::Request(at)
+            | Step::Answer(at)
+            | Step::Refuse { to: at, .. } => at,
+            Step::Deliver(at) => return self.deliver(bounds, at),
+            _ => return None,
+        };
+        match step {
+            Step::Number(_) => self.node_mut(at).number(),
+            Step::Tick(_) => {
+                self.node_mut(at).tick();
+                // A read takes no time: that answers come late is left to swaps.
+                if self.nodes[at].asked == Asked::Request(Request::Read) {
+                    let answer = Answer::Read(self.register);
+                    self.node_mut(at).on_answer(answer);
+                }
+            }
+            Step::Promised(_) => self.node_mut(at).on_promised(),
+            Step::Answer(_) => {
+                let Asked::Answer(answer) = self.nodes[at].asked else { return None };
+                self.node_mut(at).on_answer(answer);
+            }
+            Step::Refuse { by, .. } => {
+                let promised = self.nodes[by].inbound.promised();
+                self.node_mut(at).on_refused(promised);
+            }
+            _ => self.request(at),
+        }
+        Some(at)
+    }
+
+    /// A fault, if there may be one more of its kind. Gives the node that it befell.
+    fn fail(&mut self, bounds: &Bounds, step: Step) -> Option<usize> {
+        let (faults, setting) = (&mut self.faults, bounds.setting());
+        let (left, at) = match step {
+            Step::Unknown(at) => (&mut faults.unknown_answers, at),
+            Step::Suspect(at) => (&mut faults.suspicions, at),
+            Step::Lose { by, .. } => (&mut faults.losses, by),
+            Step::Crash(at) => (&mut faults.crashes, at),
+            Step::LosePower { node, .. } => (&mut faults.power_losses, node),
+            Step::Promote(at) => (&mut faults.commands, at),
+            Step::HandOver { from, .. } => (&mut faults.commands, from),
+            _ => return None,
+        };
+        *left = left.checked_sub(1)?;
+        match step {
+            Step::Unknown(_) => {
+                self.give_up_request(at);
+                self.node_mut(at).on_answer(Answer::Unknown);
+            }
+            Step::Suspect(_) => self.node_mut(at).suspect(),
+            Step::Lose { node, .. } => self.node_mut(at).lose(NodeId(node as u16)),
+            Step::Crash(_) => {
+                self.give_up_request(at);
+                self.nodes[at] = Arc::new(self.nodes[at].restarted(setting));
+            }
+            Step::LosePower { kept, .. } => {
+                self.give_up_request(at);
+                self.nodes[at] = Arc::new(self.nodes[at].powered_again(setting, kept));
+            }
+            Step::Promote(_) => self.node_mut(at).promote(),
+            Step::HandOver { to, .. } => {
+                let to = self.nodes[to].me;
+                self.node_mut(at).hand_over(to);
+            }
+            _ => return None,
+        }
+        Some(at)
     }
 
     /// Who is primary by the record, leads, and is who the record means.
@@ -285,11 +383,6 @@ impl State {
         let in_sync = self.in_sync();
         self.nodes.iter().filter(move |node| in_sync.contains(node.me))
     }
-}
-
-fn spend(of: &mut u8) -> Option<()> {
-    *of = of.checked_sub(1)?;
-    Some(())
 }
 
 impl Model for Bounds {
@@ -353,87 +446,16 @@ impl Model for Bounds {
 
     fn next_state(&self, last: &State, step: Step) -> Option<State> {
         let mut state = last.clone();
-        let touched = match step {
-            Step::Number(at) => {
-                state.node_mut(at).number();
-                Some(at)
-            }
-            Step::Tick(at) => {
-                state.node_mut(at).tick();
-                // A read takes no time: that answers come late is left to swaps.
-                if state.nodes[at].asked == Asked::Request(Request::Read) {
-                    let answer = Answer::Read(state.register);
-                    state.node_mut(at).on_answer(answer);
-                }
-                Some(at)
-            }
-            Step::Promised(at) => {
-                state.node_mut(at).on_promised();
-                Some(at)
-            }
-            Step::Request(at) => {
-                state.request(at);
-                Some(at)
-            }
-            Step::Answer(at) => {
-                let Asked::Answer(answer) = state.nodes[at].asked else { return None };
-                state.node_mut(at).on_answer(answer);
-                Some(at)
-            }
-            Step::Unknown(at) => {
-                spend(&mut state.faults.unknown_answers)?;
-                state.give_up_request(at);
-                state.node_mut(at).on_answer(Answer::Unknown);
-                Some(at)
-            }
+        match step {
             Step::LateSwap => {
                 let (expected, record) = state.late.take()?;
                 state.swap(expected, record);
-                None
+                state.forget(self);
             }
-            Step::Deliver(at) => state.deliver(self, at),
-            Step::Refuse { by, to } => {
-                let promised = state.nodes[by].inbound.promised();
-                state.node_mut(to).on_refused(promised);
-                Some(to)
+            step => {
+                let touched = state.go_on(self, step).or_else(|| state.fail(self, step))?;
+                state.look_at(self, touched);
             }
-            Step::Suspect(at) => {
-                spend(&mut state.faults.suspicions)?;
-                state.node_mut(at).suspect();
-                Some(at)
-            }
-            Step::Lose { by, node } => {
-                spend(&mut state.faults.losses)?;
-                state.node_mut(by).lose(NodeId(node as u16));
-                Some(by)
-            }
-            Step::Crash(at) => {
-                spend(&mut state.faults.crashes)?;
-                state.give_up_request(at);
-                state.nodes[at] = Arc::new(state.nodes[at].restarted(self.setting()));
-                Some(at)
-            }
-            Step::LosePower { node, kept } => {
-                spend(&mut state.faults.power_losses)?;
-                state.give_up_request(node);
-                state.nodes[node] = Arc::new(state.nodes[node].powered_again(self.setting(), kept));
-                Some(node)
-            }
-            Step::Promote(at) => {
-                spend(&mut state.faults.commands)?;
-                state.node_mut(at).promote();
-                Some(at)
-            }
-            Step::HandOver { from, to } => {
-                spend(&mut state.faults.commands)?;
-                let to = state.nodes[to].me;
-                state.node_mut(from).hand_over(to);
-                Some(from)
-            }
-        };
-        match touched {
-            Some(node) => state.look_at(self, node),
-            None => state.forget(self),
         }
         // What a fault leaves as it was did not happen.
         let is_same = state == State { faults: state.faults, ..last.clone() };
@@ -456,7 +478,8 @@ impl Model for Bounds {
             }),
             Property::always(FORWARD, |_, state: &State| {
                 let keeps = |node: &Arc<Node>| {
-                    node.inbound.following().is_none_or(|(epoch, _)| epoch >= node.inbound.promised())
+                    let promised = node.promised.max(node.inbound.promised());
+                    node.inbound.following().is_none_or(|(epoch, _)| epoch >= promised)
                         && node.promised <= node.control.promised()
                 };
                 !state.went_back && state.nodes.iter().all(keeps)
@@ -487,8 +510,3 @@ pub(crate) const TAKEOVER: &str = "another node takes over";
 pub(crate) const GOES_ON: &str = "after a takeover the order goes on";
 pub(crate) const COMES_BACK: &str = "a member comes back into the set of another primary";
 pub(crate) const TAIL_CUT: &str = "a stale tail is cut";
-
-/// Accepts a [`SeqNo`] where tests think of lengths.
-pub(crate) fn length(next: SeqNo) -> u64 {
-    next.value() - 1
-}

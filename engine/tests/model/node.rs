@@ -61,7 +61,7 @@ pub(crate) struct Node {
     pub(crate) committed: SeqNo,
     /// Its history contradicts what it verified: the process stops.
     pub(crate) diverged: bool,
-    /// How often its tail was cut.
+    /// A tail of its journal was cut.
     pub(crate) was_cut: bool,
 }
 
@@ -210,8 +210,11 @@ impl Node {
     pub(crate) fn on_stream(&mut self, from: Member, stream: &Stream) {
         let frames = stream.log.frames();
         let origin = origin(from, stream.epoch);
-        let head =
-            Head { end: stream.log.reach(), committed: Reach::to(stream.committed), published: stream.committed };
+        let head = Head {
+            end: stream.log.reach(),
+            committed: Reach::to(stream.committed),
+            published: stream.committed,
+        };
         let append = Append { origin, previous: Position::START, head, frames: &frames };
         let before = self.log.clone();
         match self.inbound.on_append(&append, &mut self.log) {
@@ -304,7 +307,12 @@ impl Node {
 }
 
 fn history(log: &Log, mark: SeqNo) -> JournalState {
-    JournalState { next: log.next(), ended: false, epoch: log.chain().epoch(), published: mark.min(log.next()) }
+    JournalState {
+        next: log.next(),
+        ended: false,
+        epoch: log.chain().epoch(),
+        published: mark.min(log.next()),
+    }
 }
 
 fn origin(from: Member, epoch: u64) -> Origin {
