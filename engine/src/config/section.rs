@@ -22,7 +22,7 @@ pub struct Feed {
     /// Its lines, one to [`MAX_LINES`](crate::limits::MAX_LINES).
     #[serde(rename = "line")]
     pub lines: Vec<Line>,
-    /// Rewind servers, asked in turn.
+    /// Rewind servers. Requests are spread over them, each block of numbers to one; another is asked when it is silent.
     #[serde(default, with = "text::list")]
     pub rewind_servers: Vec<SocketAddrV4>,
     /// Where to get a snapshot to join late.
