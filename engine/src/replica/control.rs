@@ -17,6 +17,9 @@ use crate::time::Nanos;
 /// Actions that wait to be taken at most: a transition makes no more than three.
 const MAX_ACTIONS: usize = 16;
 
+/// Epochs grow by takeovers: a datagram that speaks of one so far ahead is forged.
+const MAX_LEAP: u64 = 1 << 32;
+
 /// A primary has this many staggers to renew its epoch when a member has promised a higher one.
 const GRACE: u64 = 20;
 
@@ -668,7 +671,8 @@ impl Control {
     /// primary needs an epoch that the node may serve.
     pub fn on_refused(&mut self, now: Nanos, epoch: u64) {
         let Some(gate) = &self.gate else { return };
-        if epoch <= gate.epoch() || self.candidacy().is_some() {
+        let is_forged = epoch > self.promised.saturating_add(MAX_LEAP);
+        if epoch <= gate.epoch() || is_forged || self.candidacy().is_some() {
             return;
         }
         let Some(known) = self.known else { return };
@@ -746,9 +750,23 @@ impl Control {
     /// All that decides what it does next, but for its settings: not what people were told.
     #[cfg(feature = "sim")]
     fn decisive(&self) -> impl PartialEq + std::hash::Hash + '_ {
-        let known = (self.promised, self.seen, self.history, self.known);
-        let waits = (self.asked, self.read_due, self.change_due, self.wanted);
-        (self.config.me, &self.state, &self.gate, known, waits)
+        let Control {
+            config,
+            state,
+            gate,
+            promised,
+            seen,
+            history,
+            known,
+            asked,
+            read_due,
+            change_due,
+            wanted,
+            told: _,
+            actions: _,
+            broken: _,
+        } = self;
+        (config.me, state, gate, (promised, seen, history, known), (asked, read_due, change_due, wanted))
     }
 }
 

@@ -454,15 +454,31 @@ impl CommitGate {
     /// All that decides what it does next, but for its settings.
     #[cfg(feature = "sim")]
     fn decisive(&self) -> impl PartialEq + std::hash::Hash {
-        let mut acked = [(Member::default(), SeqNo::FIRST); MAX_NODES];
-        for (at, member) in self.local.as_slice().iter().enumerate() {
-            acked[at] = (*member, self.acked[at]);
-        }
-        acked[..self.local.len()].sort_unstable_by_key(|(member, _)| member.node);
-        let sets = (self.me, self.epoch, self.stored, acked, self.change, self.unresolved, self.deposed);
-        let marks =
-            (self.numbered, self.appended, self.durable, self.committed, self.published, self.inherited);
-        (sets, marks)
+        let CommitGate {
+            me,
+            epoch,
+            min_in_sync: _,
+            durability: _,
+            stored,
+            local,
+            acked,
+            change,
+            unresolved,
+            deposed,
+            numbered,
+            appended,
+            durable,
+            committed,
+            published,
+            inherited,
+            broken: _,
+        } = *self;
+        let mut said = [(Member::default(), SeqNo::FIRST); MAX_NODES];
+        let members = local.as_slice().iter().copied().zip(acked);
+        said.iter_mut().zip(members).for_each(|(said, member)| *said = member);
+        said[..local.len()].sort_unstable_by_key(|(member, _)| member.node);
+        let sets = (me, epoch, stored, said, change, unresolved, deposed);
+        (sets, (numbered, appended, durable, committed, published, inherited))
     }
 
     fn check_sets(&self) {

@@ -397,10 +397,26 @@ impl Inbound {
     }
 
     #[cfg(feature = "sim")]
-    fn decisive(&self) -> impl PartialEq + std::hash::Hash {
-        let following = self.following.as_ref();
-        let following = following.map(|f| (f.epoch, f.primary, f.verified, f.head, f.sent));
-        (self.me, self.promised, following, self.silent, self.committed)
+    fn decisive(&self) -> impl PartialEq + std::hash::Hash + '_ {
+        let Inbound {
+            session: _,
+            me,
+            heartbeat: _,
+            promised,
+            following,
+            silent,
+            stash: _,
+            committed,
+            said: _,
+            ack_due: _,
+            stats: _,
+            broken: _,
+        } = self;
+        let following = following.as_ref().map(|following| {
+            let Following { epoch, primary, verified, head, sent, broken: _ } = following;
+            (epoch, primary, verified, head, sent)
+        });
+        (me, promised, following, silent, committed)
     }
 }
 
