@@ -222,7 +222,10 @@ fn a_coordinator_from_an_old_backup_elects_nobody() {
     cluster.wait_for_more();
     // The whole set ends, and somebody restores what the record was before the takeover.
     let running: Vec<usize> = (0..NODES).filter(|&at| at != first).collect();
-    running.iter().for_each(|&at| cluster.take(at).kill());
+    for &at in &running {
+        eprintln!("=== before: n{at}\n{}", cluster.process(at).said());
+        cluster.take(at).kill();
+    }
     fs::rename(&dir, &newer).expect("renaming");
     fs::rename(&backup, &dir).expect("renaming");
     for at in 0..NODES {
@@ -241,7 +244,8 @@ fn a_coordinator_from_an_old_backup_elects_nobody() {
         assert_ne!(status["nodes"][at]["status"]["role"], "primary", "{status}");
     }
     for at in 0..NODES {
-        cluster.take(at).terminate();
+        let done = cluster.take(at).terminate();
+        eprintln!("=== n{at} (first was n{first}): {:?}\n{}", done.code, done.err);
     }
     fs::remove_dir_all(&dir).expect("removing");
     fs::rename(&newer, &dir).expect("renaming");
