@@ -219,8 +219,7 @@ impl Inbound {
         self.promised = epoch;
         let (sent, broken) = (Reach::NOTHING, self.broken);
         let is_confirmed = verified == Position::START;
-        self.following =
-            Some(Following { epoch, primary, verified, is_confirmed, head: None, sent, broken });
+        self.following = Some(Following { epoch, primary, verified, is_confirmed, head: None, sent, broken });
         self.silent = false;
         self.stash.clear();
         self.committed = self.committed.max(verified.at);
