@@ -211,7 +211,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn a_coordinator_from_an_old_backup_elects_nobody() {
+fn a_coordinator_from_an_old_backup_is_not_believed_by_those_who_know_better() {
     let site = Site::new(1);
     let mut cluster = Cluster::start(&site);
     let (dir, backup, newer) = (cluster.coordinator(), site.path("backup"), site.path("newer"));
