@@ -8,7 +8,7 @@
 local HEADER_BYTES, APPEND_BYTES, ACK_BYTES = 40, 88, 96
 local FRAME_HEADER_BYTES, FRAME_ALIGN_BYTES = 64, 8
 local APPEND, ACK, REFUSE = 1, 2, 3
-local FLAG_END, FLAG_COMMITTED, FLAG_POSITION, FLAG_RECEIVED, FLAG_WANTED = 1, 2, 4, 8, 16
+local FLAG_END, FLAG_COMMITTED, FLAG_POSITION, FLAG_RECEIVED, FLAG_WANTED, FLAG_DEAF = 1, 2, 4, 8, 16, 32
 
 local repl = Proto("seqcast_repl", "Seqcast replication")
 
@@ -26,6 +26,7 @@ local f = {
     position_ended = ProtoField.bool("seqcast_repl.flags.position", "End of session in previous or tail", 8, nil, FLAG_POSITION),
     received_ended = ProtoField.bool("seqcast_repl.flags.received", "End of session in received", 8, nil, FLAG_RECEIVED),
     wanted_ended = ProtoField.bool("seqcast_repl.flags.wanted", "End of session in wanted", 8, nil, FLAG_WANTED),
+    deaf = ProtoField.bool("seqcast_repl.flags.deaf", "Primary hears too few to commit, or sender does not hear receiver", 8, nil, FLAG_DEAF),
     node = ProtoField.uint16("seqcast_repl.node", "Node"),
     session = ProtoField.string("seqcast_repl.session", "Session"),
     epoch = ProtoField.uint64("seqcast_repl.epoch", "Epoch"),
@@ -95,7 +96,7 @@ local function add_header(tree, tvb)
     tree:add_le(f.version, tvb(8, 1))
     tree:add_le(f.kind, tvb(9, 1))
     local flags = tree:add_le(f.flags, tvb(10, 1))
-    for _, flag in ipairs({ f.end_ended, f.committed_ended, f.position_ended, f.received_ended, f.wanted_ended }) do
+    for _, flag in ipairs({ f.end_ended, f.committed_ended, f.position_ended, f.received_ended, f.wanted_ended, f.deaf }) do
         flags:add_le(flag, tvb(10, 1))
     end
     tree:add_le(f.node, tvb(12, 2))

@@ -46,6 +46,10 @@
 //! The end of a session is a frame that takes no number. A flag beside each number says whether that frame is counted
 //! in: 1 for *end* and *verified*, 2 for *committed*, 4 for *previous* and *tail*, 8 for *received*, 16 for *wanted*.
 //!
+//! Flag 32 says who is *deaf*. In an Append: the primary hears fewer nodes than it takes to commit anything, and whoever
+//! is in sync and heard by others may replace it. In an Ack: the sender does not hear the node that it sends this to, as
+//! of late; without the flag it does.
+//!
 //! The check sum is computed by a function that the caller brings: the processor's instruction for it is out of reach
 //! of a crate without `unsafe` or an operating system. What frames hold is not looked at here; each has its own CRC.
 
@@ -80,8 +84,9 @@ const FLAG_COMMITTED: u8 = 2;
 const FLAG_POSITION: u8 = 4;
 const FLAG_RECEIVED: u8 = 8;
 const FLAG_WANTED: u8 = 16;
+const FLAG_DEAF: u8 = 32;
 
-const APPEND_FLAGS: u8 = FLAG_END | FLAG_COMMITTED | FLAG_POSITION;
+const APPEND_FLAGS: u8 = FLAG_END | FLAG_COMMITTED | FLAG_POSITION | FLAG_DEAF;
 const ACK_FLAGS: u8 = APPEND_FLAGS | FLAG_RECEIVED | FLAG_WANTED;
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -209,6 +214,8 @@ pub struct Append<'a> {
     pub previous: Position,
     /// How far the primary is.
     pub head: Head,
+    /// The primary hears fewer nodes than it takes to commit anything.
+    pub is_deaf: bool,
     /// Whole frames; none in a heartbeat. A multiple of [`FRAME_ALIGN_BYTES`].
     pub frames: &'a [u8],
 }
@@ -228,6 +235,8 @@ pub struct Ack {
     pub wanted: Option<Reach>,
     /// How far is committed, as the standby knows it.
     pub committed: Reach,
+    /// The sender has not heard the receiver of late.
+    pub is_deaf: bool,
 }
 
 /// An answer to a datagram of an older epoch: the sender promised the epoch of `origin` and heeds no lower one.
@@ -335,6 +344,10 @@ fn flag(reach: Reach, flag: u8) -> u8 {
     if reach.ended { flag } else { 0 }
 }
 
+fn deaf(is_deaf: bool) -> u8 {
+    if is_deaf { FLAG_DEAF } else { 0 }
+}
+
 /// Writes the check sum over a datagram that is complete but for it, and gives its length.
 fn seal(datagram: &mut [u8], crc32c: impl Fn(&[u8]) -> u32) -> usize {
     let crc = crc32c(&datagram[CRC_FROM..]);
@@ -368,7 +381,8 @@ impl<'a> Append<'a> {
         check(head.committed.is_part_of(head.end), "committed (beyond the end)")?;
         check(head.published <= head.committed.next, "published (beyond committed)")?;
         check(frames.is_empty() || previous.at < head.end, "frames (beyond the end)")?;
-        Ok(Append { origin: header.origin(), previous, head, frames })
+        let is_deaf = header.flags & FLAG_DEAF != 0;
+        Ok(Append { origin: header.origin(), previous, head, is_deaf, frames })
     }
 
     /// Writes the datagram and gives its length; 0 when `buffer` is too short. [`Packer`] spares the copy of the frames.
@@ -377,7 +391,7 @@ impl<'a> Append<'a> {
         if !packer.try_push(self.frames) {
             return 0;
         }
-        packer.finish(&self.origin, &self.previous, &self.head, crc32c)
+        packer.finish(&self.origin, &self.previous, &self.head, self.is_deaf, crc32c)
     }
 }
 
@@ -431,11 +445,13 @@ impl<'a> Packer<'a> {
         origin: &Origin,
         previous: &Position,
         head: &Head,
+        is_deaf: bool,
         crc32c: impl Fn(&[u8]) -> u32,
     ) -> usize {
         let flags = flag(head.end, FLAG_END)
             | flag(head.committed, FLAG_COMMITTED)
-            | flag(previous.at, FLAG_POSITION);
+            | flag(previous.at, FLAG_POSITION)
+            | deaf(is_deaf);
         let layout = AppendLayout {
             header: Header::of(origin, APPEND, flags),
             previous: PositionLayout::of(previous),
@@ -468,6 +484,7 @@ impl Ack {
             received: header.reach(layout.received, FLAG_RECEIVED)?,
             wanted: if wants { Some(header.reach(layout.wanted, FLAG_WANTED)?) } else { None },
             committed: header.reach(layout.committed, FLAG_COMMITTED)?,
+            is_deaf: header.flags & FLAG_DEAF != 0,
         };
         check(ack.received.is_part_of(ack.tail.at), "received (beyond the tail)")?;
         check(ack.verified.is_part_of(ack.received), "verified (beyond received)")?;
@@ -484,7 +501,8 @@ impl Ack {
             | flag(self.committed, FLAG_COMMITTED)
             | flag(self.tail.at, FLAG_POSITION)
             | flag(self.received, FLAG_RECEIVED)
-            | self.wanted.map_or(0, |wanted| flag(wanted, FLAG_WANTED));
+            | self.wanted.map_or(0, |wanted| flag(wanted, FLAG_WANTED))
+            | deaf(self.is_deaf);
         let layout = AckLayout {
             header: Header::of(&self.origin, ACK, flags),
             tail: PositionLayout::of(&self.tail),
@@ -570,6 +588,7 @@ mod tests {
             origin: origin(2, 9, 0x1112_1314_1516_1718),
             previous: Position { at: to(0x102), epoch: 8, crc: 0x4142_4344 },
             head: Head { end: to(0x105), committed: to(0x103), published: SeqNo::new(0x101).unwrap() },
+            is_deaf: false,
             frames: &FRAMES,
         }
     }
@@ -592,6 +611,7 @@ mod tests {
             received: to(0x103),
             wanted: Some(to(0x107)),
             committed: to(0x101),
+            is_deaf: false,
         }
     }
 
@@ -676,6 +696,18 @@ mod tests {
         let wire = flagged(&ACK_WIRE, FLAG_WANTED);
         let Ok(Datagram::Ack(ack)) = Datagram::parse(&wire, crc32c) else { panic!() };
         assert_eq!(ack.wanted, Some(ended(0x107)));
+        for wire in [&APPEND_WIRE[..], &ACK_WIRE] {
+            let wire = flagged(wire, FLAG_DEAF);
+            let parsed = Datagram::parse(&wire, crc32c).unwrap();
+            let (Datagram::Append(Append { is_deaf, .. }) | Datagram::Ack(Ack { is_deaf, .. })) = parsed
+            else {
+                panic!()
+            };
+            assert!(is_deaf);
+            let mut buffer = [0; 200];
+            assert_eq!(emit(&parsed, &mut buffer), wire.len());
+            assert_eq!(buffer[..wire.len()], wire);
+        }
     }
 
     #[test]
@@ -686,6 +718,7 @@ mod tests {
             assert_eq!(field(wire, 9, &[0]), "kind");
             assert_eq!(field(wire, 9, &[4]), "kind");
             assert_eq!(field(wire, 10, &[0x80]), "flags");
+            assert_eq!(field(wire, 10, &[0x40]), "flags");
             assert_eq!(field(wire, 11, &[1]), "reserved");
             for len in 0..HEADER_BYTES {
                 let expected = Error::Truncated { needed: HEADER_BYTES, actual: len };
@@ -696,6 +729,7 @@ mod tests {
             assert_eq!(error(&damaged), Error::Field { name: "check sum (CRC-32C)" });
         }
         assert_eq!(field(&REFUSE_WIRE, 10, &[1]), "flags");
+        assert_eq!(field(&REFUSE_WIRE, 10, &[FLAG_DEAF]), "flags");
         assert_eq!(field(&APPEND_WIRE, 10, &[FLAG_RECEIVED]), "flags");
         assert_eq!(field(&ENDED_ACK_WIRE, 10, &[0x1F]), "flags", "nothing is wanted");
         assert_eq!(field(&APPEND_WIRE, 24, &[0]), "epoch");
@@ -787,7 +821,7 @@ mod tests {
         assert!(!packer.try_push(&[1; 8]), "4 bytes are left");
         assert_eq!((packer.datagram_bytes(), packer.is_empty()), (APPEND_WIRE.len(), false));
         let Append { origin, previous, head, .. } = append();
-        assert_eq!(packer.finish(&origin, &previous, &head, crc32c), APPEND_WIRE.len());
+        assert_eq!(packer.finish(&origin, &previous, &head, false, crc32c), APPEND_WIRE.len());
         assert_eq!(buffer[..APPEND_WIRE.len()], APPEND_WIRE);
         assert_eq!(buffer[APPEND_WIRE.len()..], [0xEE; 4]);
         let needed = APPEND_BYTES;

@@ -9,13 +9,13 @@ mod account;
 mod own;
 mod peers;
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 
 use seqcast_wire::repl::{self, Datagram};
 use seqcast_wire::{SeqNo, Session};
 
 use self::own::Followed;
-use self::peers::{Finding, Peers};
+use self::peers::{Peer, Peers, Review};
 use super::ingress::Watermarks;
 use super::journal::{Promises, Retired};
 use super::leadership::{Admission, Directive, Directives, Lead};
@@ -26,10 +26,9 @@ use super::steward::CoordinatorClient;
 use crate::frame::{Chain, Frame};
 use crate::io::{Bind, Destination, Driver, EndpointId, EndpointSpec};
 use crate::journal::{AppendError, Journal, JournalReader, Published};
-use crate::limits::MAX_NODES;
 use crate::replica::{
-    Action, Answer, AppendOutcome, Broken, CommitGate, Control, DetectorConfig, Head, Inbound, JournalState,
-    Member, Position, Reach, Refusals, Role, StreamConfig,
+    Action, Answer, AppendOutcome, Broken, CommitGate, Control, DetectorConfig, Head, Hearing, Inbound,
+    JournalState, Member, Position, Reach, Refusals, Role, StreamConfig, Suspect,
 };
 use crate::ring::broadcast::Reader;
 use crate::runtime::{Agent, AgentError, WallClock};
@@ -100,6 +99,7 @@ pub struct Replica<D> {
     control: Control,
     me: Member,
     inbound: Inbound,
+    hearing: Hearing,
     refusals: Refusals,
     /// Who is to be refused: it leads an epoch below the one promised.
     refuse: Option<SocketAddrV4>,
@@ -180,6 +180,7 @@ impl<D: Driver> Replica<D> {
             control: plan.control,
             me: plan.me,
             inbound,
+            hearing: Hearing::new(plan.detector.suspect_after).breaking(plan.broken),
             refusals: Refusals::new(plan.me, plan.session, REFUSE_EVERY),
             refuse: None,
             peers,
@@ -241,7 +242,7 @@ impl<D: Driver> Replica<D> {
         if self.endpoint.is_none() {
             return Ok(0);
         }
-        let Replica { driver, control, inbound, peers, journal, reader, refuse, counts, .. } = self;
+        let Replica { driver, control, inbound, hearing, peers, journal, reader, refuse, counts, .. } = self;
         let Some(journal) = journal else { return Ok(0) };
         let mut error = None;
         let mut fatal = None;
@@ -261,7 +262,10 @@ impl<D: Driver> Replica<D> {
                     let cuts = &mut counts.cuts;
                     let mut own = Followed { journal: &mut *journal, reader, error: &mut error, cuts };
                     match inbound.on_append(&append, &mut own) {
-                        AppendOutcome::Accepted => peers.on_heard(now, node),
+                        AppendOutcome::Accepted => {
+                            peers.on_heard(now, node);
+                            hearing.on_primary(now, append.is_deaf);
+                        }
                         AppendOutcome::Stale => *refuse = Some(received.from),
                         AppendOutcome::HigherEpoch { epoch, .. } => control.on_higher_epoch(now, epoch),
                         AppendOutcome::Damaged(_) => counts.damaged_datagrams += 1,
@@ -273,6 +277,7 @@ impl<D: Driver> Replica<D> {
                 }
                 Datagram::Ack(ack) => {
                     control.on_higher_epoch(now, ack.origin.epoch);
+                    hearing.on_standby(now, node, ack.is_deaf);
                     if let Some(gate) = control.gate_mut() {
                         // What it says in another epoch is no sign that it follows this primary.
                         if ack.origin.epoch == gate.epoch() {
@@ -341,6 +346,7 @@ impl<D: Driver> Replica<D> {
             }
         };
         self.inbound.follow(epoch, primary, verified);
+        self.hearing.settle();
         if let Some(peer) = self.peers.of(primary.node) {
             peer.detector.settle(now);
         }
@@ -349,6 +355,7 @@ impl<D: Driver> Replica<D> {
 
     fn lead(&mut self, now: Nanos, epoch: u64) -> Result<(), AgentError> {
         self.inbound.stop_acking(epoch);
+        self.hearing.settle();
         self.peers.lead(now, epoch)?;
         self.retiring = None;
         self.inherited = Some(gate_number(self.tail().at));
@@ -430,6 +437,7 @@ impl<D: Driver> Replica<D> {
         self.tell_progress(gate_number(committed), is_admitting);
         let Some(endpoint) = self.endpoint else { return 0 };
         let head = Head { end: tail.at, committed, published: published.min(committed.next) };
+        self.peers.say_deaf(self.control.is_deaf());
         self.peers.send(now, &head, tail, &mut self.driver, endpoint)
     }
 
@@ -443,10 +451,13 @@ impl<D: Driver> Replica<D> {
     /// As primary: who joins the set, who leaves it, and to whom to hand over.
     fn review(&mut self, now: Nanos) {
         let Some(gate) = self.control.gate() else { return };
-        match self.peers.review(now, gate) {
-            Some(Finding::CaughtUp(member, next)) => self.control.on_caught_up(member, next),
-            Some(Finding::Lost(node, why)) => self.control.on_lost(node, why),
-            None => {}
+        let Review { roll, gone, arrived } = self.peers.review(now, gate);
+        self.control.on_roll(roll);
+        if let Some((node, why)) = gone {
+            self.control.on_lost(node, why);
+        }
+        if let Some((member, next)) = arrived {
+            self.control.on_caught_up(member, next);
         }
         self.hand_over(now);
     }
@@ -460,30 +471,56 @@ impl<D: Driver> Replica<D> {
                 self.mark.advance(published);
             }
         }
-        let durable = self.syncs.then(|| self.durable());
-        let Some(endpoint) = self.endpoint else { return 0 };
-        let Replica { driver, inbound, peers, journal, control, .. } = self;
-        let Some(journal) = journal else { return 0 };
+        let sent = self.acknowledge(now);
+        let Replica { inbound, hearing, peers, control, .. } = self;
         let followed = inbound.following().map(|(_, primary)| primary.node);
-        // While nobody is followed it says hello to all: the primary then begins to stream.
-        let mut to = [Destination { endpoint, to: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0) }; MAX_NODES];
-        let mut count = 0;
-        for peer in peers.list.iter().filter(|peer| followed.is_none_or(|node| peer.node == node)) {
-            to[count].to = peer.address;
-            count += 1;
-        }
-        let fill = |buffer: &mut [u8]| inbound.poll_ack(now, journal.chain(), durable, buffer);
-        let sent = driver.transmit(&to[..count], repl::ACK_BYTES, fill).unwrap_or_default().min(1);
-        for peer in &mut peers.list {
-            peer.detector.poll(now);
-            if Some(peer.node) == followed {
-                match peer.detector.suspected() {
+        let min_in_sync = control.min_in_sync();
+        for Peer { node, detector, .. } in &mut peers.list {
+            detector.poll(now);
+            if Some(*node) == followed {
+                match detector.suspected() {
                     Some(suspicion) => control.on_suspicion(now, suspicion.into()),
+                    None if hearing.finds_deaf(now, detector.timeout(), min_in_sync) => {
+                        control.on_suspicion(now, Suspect::Deaf);
+                    }
                     None => control.on_primary_heard(),
                 }
             }
         }
         sent
+    }
+
+    /// Sends the acknowledgement that is due: to the primary, and to all others while there is none or it is doubted.
+    fn acknowledge(&mut self, now: Nanos) -> usize {
+        let durable = self.syncs.then(|| self.durable());
+        let Replica {
+            driver, endpoint: Some(endpoint), inbound, hearing, peers, journal: Some(journal), ..
+        } = self
+        else {
+            return 0;
+        };
+        let Some(ack) = inbound.poll_ack(now, journal.chain(), durable) else { return 0 };
+        let followed = inbound.following().map(|(_, primary)| primary.node);
+        let is_suspect = |peer: &Peer| peer.detector.suspected().is_some();
+        let doubts = hearing.is_told()
+            || peers.list.iter().any(|peer| Some(peer.node) == followed && is_suspect(peer));
+        let mut is_sent = false;
+        for peer in &peers.list {
+            let leads = Some(peer.node) == followed;
+            if !leads && !doubts && followed.is_some() {
+                continue;
+            }
+            let is_deaf = if leads { is_suspect(peer) } else { !hearing.hears(now, peer.node) };
+            let ack = repl::Ack { is_deaf, ..ack };
+            let to = [Destination { endpoint: *endpoint, to: peer.address }];
+            let sent = driver.transmit(&to, repl::ACK_BYTES, |buffer| ack.emit(buffer, crc32c::crc32c));
+            // One to the primary that finds no room is due again at once; to another node it is as good as lost.
+            is_sent |= sent.is_ok() && (leads || followed.is_none());
+        }
+        if is_sent {
+            inbound.on_acked(now, &ack);
+        }
+        usize::from(is_sent)
     }
 }
 

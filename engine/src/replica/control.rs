@@ -11,6 +11,7 @@ pub use self::decision::{Action, Deposed, Notice, Role, Suspect};
 use super::broken::{Broken, Rule};
 use super::coordinator::{Answer, Record, Request, Versioned};
 use super::gate::{CommitGate, Durability, Standing};
+use super::hearing::Roll;
 use super::member::{Member, Members, NodeId};
 use crate::time::Nanos;
 
@@ -109,6 +110,8 @@ pub struct Control {
     config: ControlConfig,
     state: State,
     gate: Option<CommitGate>,
+    /// Which of the others are there, while this node leads.
+    roll: Option<Roll>,
     /// The highest epoch promised, durably or on its way to be.
     promised: u64,
     /// The highest epoch known to have been won by somebody.
@@ -134,6 +137,7 @@ impl Control {
             config,
             state: State::Joining,
             gate: None,
+            roll: None,
             promised,
             seen: history.epoch,
             history,
@@ -420,6 +424,7 @@ impl Control {
         // Rule 4: all of the journal counts as possibly committed.
         let gate = CommitGate::new(me, epoch, in_sync, min_in_sync, durability, end, published);
         self.gate = Some(gate.breaking(self.broken));
+        self.roll = None;
         self.known = Some(versioned);
         self.seen = self.seen.max(epoch);
         self.change_due = None;
@@ -707,12 +712,33 @@ impl Control {
         }
     }
 
-    /// `node` is gone or does not keep up: it leaves the set (rule 1: by swap first).
+    /// Which of the others are there, as this primary finds them in this duty cycle.
+    #[inline]
+    pub fn on_roll(&mut self, roll: Roll) {
+        self.roll = Some(roll);
+        if let Some(gate) = &mut self.gate {
+            gate.on_present(roll.members());
+        }
+    }
+
+    /// Whether this primary hears too few to commit anything with: tell them.
+    #[inline]
+    pub fn is_deaf(&self) -> bool {
+        self.gate.is_some() && self.roll.is_some_and(|roll| roll.is_deaf(self.config.min_in_sync))
+    }
+
+    /// `node` is gone or does not keep up: it leaves the set (rule 1: by swap first), unless too few would be left. A set
+    /// below the minimum admits nothing (rule 7), so it is no better than one that waits; and who is left out of it could
+    /// not take over from a primary that is cut off itself.
     pub fn on_lost(&mut self, node: NodeId, why: Suspect) {
         let overlaps = self.broken.is(Rule::OverlappingChanges);
         let is_busy = self.asked && !overlaps || self.candidacy().is_some();
         let Some(gate) = &mut self.gate else { return };
-        if !is_busy && gate.try_shrink(node).is_ok() {
+        let may_shrink = self.roll.is_some_and(|roll| roll.may_shrink(self.config.min_in_sync))
+            || self.broken.is(Rule::ShrinkBelowMinimum);
+        if !may_shrink {
+            self.tell(Notice::Suspected { node, why });
+        } else if !is_busy && gate.try_shrink(node).is_ok() {
             self.tell(Notice::Suspected { node, why });
             self.swap_change();
         }

@@ -190,6 +190,11 @@ impl Detector {
         self.suspected
     }
 
+    /// Whether the peer was heard just now: no silence of its has begun that could become a suspicion soon.
+    pub fn hears_now(&self, now: Nanos) -> bool {
+        self.suspected.is_none() && now.since(self.silent_since) < Nanos(self.timeout.0 / 2)
+    }
+
     /// How long a silence makes the peer suspect now.
     pub fn timeout(&self) -> Nanos {
         self.timeout
@@ -266,6 +271,21 @@ mod tests {
         assert_eq!(watch.wait(50_000), Some((1_000, silent(1_000))));
         assert_eq!(watch.detector.suspected(), Some(silent(1_000)));
         assert_eq!((watch.detector.stats().suspicions, watch.detector.stats().false_suspicions), (1, 0));
+    }
+
+    #[test]
+    fn half_way_to_a_suspicion_a_peer_is_no_longer_heard_just_now() {
+        let mut watch = Watch::new();
+        watch.hear();
+        watch.wait(400);
+        assert!(watch.detector.hears_now(watch.now));
+        watch.wait(100);
+        assert!(!watch.detector.hears_now(watch.now));
+        watch.hear();
+        assert!(watch.detector.hears_now(watch.now));
+        watch.close();
+        watch.wait(100);
+        assert!(!watch.detector.hears_now(watch.now), "suspected");
     }
 
     #[test]

@@ -307,32 +307,23 @@ impl Inbound {
         }
     }
 
-    /// Writes the acknowledgement that is due into `buffer` and gives its length; 0 when none is. It goes to the primary
-    /// that is followed; as long as there is none, to every peer. `chain` is the journal's, with everything appended
+    /// The acknowledgement that is due, if one is; [`Inbound::on_acked`] when it was sent. It goes to the primary that is
+    /// followed; as long as there is none, or it is doubted, to every peer. `chain` is the journal's, with everything appended
     /// published: a killed process leaves what was acknowledged. `durable` is how far the journal is synced, when
     /// acknowledgements wait for the disk.
-    pub fn poll_ack(
-        &mut self,
-        now: Nanos,
-        chain: &Chain,
-        durable: Option<Reach>,
-        buffer: &mut [u8],
-    ) -> usize {
+    pub fn poll_ack(&self, now: Nanos, chain: &Chain, durable: Option<Reach>) -> Option<repl::Ack> {
         if self.silent {
-            return 0;
+            return None;
         }
         let ack = self.ack(chain, durable);
-        let says = (ack.verified, ack.received, ack.wanted);
-        if self.said == Some(says) && now < self.ack_due {
-            return 0;
-        }
-        let len = ack.emit(buffer, crc32c::crc32c);
-        if len > 0 {
-            self.stats.acks += 1;
-            self.said = Some(says);
-            self.ack_due = now + self.heartbeat;
-        }
-        len
+        (self.said != Some(says(&ack)) || now >= self.ack_due).then_some(ack)
+    }
+
+    /// `ack` was sent.
+    pub fn on_acked(&mut self, now: Nanos, ack: &repl::Ack) {
+        self.stats.acks += 1;
+        self.said = Some(says(ack));
+        self.ack_due = now + self.heartbeat;
     }
 
     fn ack(&self, chain: &Chain, durable: Option<Reach>) -> repl::Ack {
@@ -353,6 +344,7 @@ impl Inbound {
             received,
             wanted: self.wanted(),
             committed: self.committed,
+            is_deaf: false,
         }
     }
 
@@ -395,6 +387,11 @@ impl Inbound {
     pub fn stats(&self) -> &InboundStats {
         &self.stats
     }
+}
+
+/// What an acknowledgement is sent for, when it changes.
+fn says(ack: &repl::Ack) -> (Reach, Reach, Option<Reach>) {
+    (ack.verified, ack.received, ack.wanted)
 }
 
 impl Following {

@@ -111,6 +111,8 @@ pub struct Outbound {
     end: Reach,
     lag: LagMeter,
     heartbeat_due: Nanos,
+    /// What datagrams say of this primary's hearing.
+    is_deaf: bool,
     stats: OutboundStats,
 }
 
@@ -142,6 +144,7 @@ impl Outbound {
             end: Reach::NOTHING,
             lag: LagMeter::new(config.retransmit_after),
             heartbeat_due: Nanos::ZERO,
+            is_deaf: false,
             stats: OutboundStats::default(),
             config: config.clone(),
         })
@@ -150,6 +153,11 @@ impl Outbound {
     /// The peer.
     pub fn peer(&self) -> NodeId {
         self.peer
+    }
+
+    /// What datagrams say from now on: whether this primary hears too few to commit anything with.
+    pub fn say_deaf(&mut self, is_deaf: bool) {
+        self.is_deaf = is_deaf;
     }
 
     /// Size of the largest datagram that [`Outbound::poll`] writes: what to ask the driver for. Most are packed to
@@ -282,7 +290,7 @@ impl Outbound {
         }
         let position = if self.state == State::Streaming { self.sent } else { Position::START };
         let Ok(packer) = Packer::new(buffer) else { return 0 };
-        let len = packer.finish(&self.origin, &position, head, crc32c::crc32c);
+        let len = packer.finish(&self.origin, &position, head, self.is_deaf, crc32c::crc32c);
         self.stats.heartbeats += 1;
         self.on_written(now, len);
         len
@@ -360,7 +368,7 @@ impl Outbound {
         if packer.is_empty() {
             return 0;
         }
-        packer.finish(&self.origin, &previous, head, crc32c::crc32c)
+        packer.finish(&self.origin, &previous, head, self.is_deaf, crc32c::crc32c)
     }
 
     fn on_written(&mut self, now: Nanos, len: usize) {

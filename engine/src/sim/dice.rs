@@ -21,6 +21,8 @@ pub(super) enum Purpose {
     Disk,
     /// How the coordinator fares.
     Coordinator,
+    /// What goes wrong for good.
+    Lasting,
 }
 
 /// One stream.

@@ -21,6 +21,10 @@ const CLASS_CHANCES: u32 = 35;
 const MOST_EPISODES: u64 = 12;
 /// After the faults, everybody must have caught up within this.
 const BOUND: Nanos = Nanos::from_secs(2);
+/// Chances in a hundred that a fault stays, where the other sequencers must be able to go on.
+const LASTING_CHANCES: u32 = 60;
+/// So long publishers go on after the faults when one is still to come, which comes in the first half of it.
+const LASTING_LOAD: Nanos = Nanos::from_millis(60);
 
 /// What a node does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +94,11 @@ pub(super) enum What {
         from: usize,
         to: usize,
     },
+    /// Nodes whose bit is set in one do not reach those of the other.
+    Cut {
+        from: u32,
+        to: u32,
+    },
     Busy {
         node: usize,
         chances: u32,
@@ -143,6 +152,17 @@ pub(super) enum What {
     },
 }
 
+/// A fault that stays once all others are over and every sequencer is in sync. The others go on all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lasting {
+    /// Not before this.
+    pub(super) begins: Nanos,
+    pub(super) what: Vec<What>,
+    pub(super) node: usize,
+    /// Nodes whose bit is set may fall behind for good.
+    pub(super) excused: u32,
+}
+
 /// A run.
 pub(super) struct Plan {
     pub(super) settings: Settings,
@@ -153,6 +173,7 @@ pub(super) struct Plan {
     /// Every link as it is without faults.
     pub(super) link: Link,
     pub(super) episodes: Vec<Episode>,
+    pub(super) lasting: Option<Lasting>,
     /// From here on nothing goes wrong any more.
     pub(super) heals: Nanos,
     /// Until here everybody must have caught up.
@@ -183,10 +204,12 @@ impl Plan {
         let mut schedule = Schedule { dice: &mut dice, settings: &settings, nodes: nodes.len(), heals };
         let episodes = schedule.draw(&classes);
         let max_receive_bytes = dice.pick(&[8 << 10, 64 << 10, 1 << 20]);
-        let loads = draw_loads(seed, &settings, &mut dice, heals);
-        let other_loads = draw_loads(!seed, &settings, &mut dice, heals);
-        let bound = heals + BOUND;
-        Plan { settings, nodes, loads, other_loads, link, episodes, heals, bound, max_receive_bytes }
+        let lasting = draw_lasting(seed, &settings, heals);
+        let ends = if lasting.is_some() { heals + LASTING_LOAD } else { heals };
+        let loads = draw_loads(seed, &settings, &mut dice, ends);
+        let other_loads = draw_loads(!seed, &settings, &mut dice, ends);
+        let bound = ends + BOUND;
+        Plan { settings, nodes, loads, other_loads, link, episodes, lasting, heals, bound, max_receive_bytes }
     }
 }
 
@@ -226,6 +249,34 @@ fn draw_node(dice: &mut Dice, settings: &Settings, node: usize, heals: Nanos, dr
         rest: (shortest, longest),
         cold_rest: (cold, cold + cold + cold),
     }
+}
+
+/// What happens to one sequencer for good, if anything does.
+fn draw_lasting(seed: u64, settings: &Settings, heals: Nanos) -> Option<Lasting> {
+    let mut dice = Dice::new(seed, Purpose::Lasting);
+    if settings.sequencers <= settings.min_in_sync
+        || settings.min_in_sync < 2
+        || !dice.percent(LASTING_CHANCES)
+    {
+        return None;
+    }
+    let mut others: Vec<usize> = settings.sequencer_nodes().collect();
+    let node = others.swap_remove(dice.below(others.len() as u64) as usize);
+    let other = dice.pick(&others);
+    let victim = 1 << node;
+    let rest = others.iter().fold(0, |rest, other| rest | 1 << other);
+    let (deaf, dumb) = (What::Cut { from: rest, to: victim }, What::Cut { from: victim, to: rest });
+    let (what, excused) = match dice.below(8) {
+        0 | 1 => (vec![deaf], victim),
+        2 => (vec![dumb], victim),
+        3 => (vec![deaf, dumb], victim),
+        4 => (vec![What::Cut { from: victim, to: 1 << other }], victim | 1 << other),
+        5 => (vec![What::Kill { node }], victim),
+        6 => (vec![What::Freeze { node }], victim),
+        _ => (vec![What::CoordinatorCut { node }], 0),
+    };
+    let begins = heals + Nanos(dice.below(LASTING_LOAD.0 / 2));
+    Some(Lasting { begins, what, node, excused })
 }
 
 fn draw_loads(seed: u64, settings: &Settings, dice: &mut Dice, heals: Nanos) -> Vec<Arc<Load>> {
@@ -384,6 +435,7 @@ impl fmt::Display for What {
             What::Latency { node, extra } => write!(f, "latency of node {node} up by {extra}"),
             What::Partition { side } => write!(f, "partition of nodes {side:b}"),
             What::OneWay { from, to } => write!(f, "nothing from {from} to {to}"),
+            What::Cut { from, to } => write!(f, "nothing from nodes {from:b} to {to:b}"),
             What::Busy { node, chances } => write!(f, "sends refused at {node} {:.1} %", percent(chances)),
             What::Kill { node } => write!(f, "kill {node}"),
             What::Restart { node } => write!(f, "restart {node}"),

@@ -38,7 +38,7 @@ pub(super) struct Settings {
     send: Sending,
     /// Times and sizes of the cluster, if there is one.
     cluster: Cluster,
-    min_in_sync: usize,
+    pub(super) min_in_sync: usize,
 }
 
 impl Settings {
@@ -125,7 +125,7 @@ impl Settings {
         }
     }
 
-    fn sequencer_nodes(&self) -> impl Iterator<Item = usize> {
+    pub(super) fn sequencer_nodes(&self) -> impl Iterator<Item = usize> {
         self.publishers..self.publishers + self.sequencers
     }
 

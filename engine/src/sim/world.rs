@@ -32,6 +32,9 @@ const SLOW: (Nanos, Nanos) = (Nanos::from_millis(1), Nanos::from_millis(30));
 /// Who watches over processes starts a failed one again after this.
 const REVIVAL: (Nanos, Nanos) = (Nanos::from_micros(500), Nanos::from_millis(10));
 
+/// A fault that stays waits for the set to be whole; so often it looks.
+const STRIKE_AGAIN: Nanos = Nanos::from_millis(1);
+
 /// What becomes of a control connection.
 const UP: u8 = 0;
 const DOWN: u8 = 1;
@@ -43,6 +46,8 @@ enum Due {
     Begin(usize),
     End(usize),
     Heal,
+    /// The fault that stays.
+    Strike,
     /// A sequencer's control connection to another one opened or closed.
     Link {
         node: usize,
@@ -92,6 +97,8 @@ pub(super) struct World {
     power: Dice,
     turns: u64,
     healed: bool,
+    /// Nodes that may fall behind for good, if their bit is set.
+    excused: u32,
     /// Somebody may still lead.
     has_heirs: bool,
     flaw: Option<Flaw>,
@@ -132,6 +139,7 @@ impl World {
             power: Dice::new(seed, Purpose::Disk),
             turns: 0,
             healed: false,
+            excused: 0,
             has_heirs: true,
             flaw,
             plan,
@@ -153,6 +161,9 @@ impl World {
             self.at(ends, Due::End(index));
         }
         self.at(self.plan.heals, Due::Heal);
+        if let Some(lasting) = &self.plan.lasting {
+            self.at(lasting.begins, Due::Strike);
+        }
         self.change_weather();
     }
 
@@ -191,6 +202,7 @@ impl World {
             Due::Start { node } => self.start(node),
             Due::Link { node, of, change } => self.link(node, of, change),
             Due::Heal => self.heal(),
+            Due::Strike => self.strike(),
             Due::Turn { .. } => {}
         }
     }
@@ -224,7 +236,7 @@ impl World {
             Kind::Publisher => host.is_done || !ends,
             Kind::Subscriber { .. } => (host.is_done || !ends) && referee.readers().is_at(node, next),
             Kind::Sequencer if ends => one_is_done,
-            Kind::Sequencer => referee.holds_all(node),
+            Kind::Sequencer => self.excused >> node & 1 != 0 || referee.holds_all(node),
         })
     }
 
@@ -439,6 +451,10 @@ impl World {
             return;
         }
         self.active[index] = begins;
+        self.apply(index, begins);
+    }
+
+    fn apply(&mut self, index: usize, begins: bool) {
         let what = self.plan.episodes[index].what;
         self.shared.lock().event(Event::Episode { begins, what: &what });
         match what {
@@ -587,6 +603,24 @@ impl World {
         self.healed = true;
         for node in 0..self.hosts.len() {
             self.start(node);
+        }
+    }
+
+    /// Something goes wrong for good, as soon as all sequencers are in sync.
+    fn strike(&mut self) {
+        let sequencers = self.plan.settings.sequencers;
+        let is_whole = |record: &Record| record.in_sync.len() == sequencers;
+        let are_up = self.plan.settings.sequencer_nodes().all(|node| self.hosts[node].process.is_some());
+        if !self.healed || !are_up || !self.shared.lock().register.is(is_whole) {
+            return self.at(self.now + STRIKE_AGAIN, Due::Strike);
+        }
+        let Some(lasting) = self.plan.lasting.take() else { return };
+        self.excused = lasting.excused;
+        self.shared.lock().fault(FaultClass::Lasting, lasting.node, lasting.node);
+        for what in lasting.what {
+            self.plan.episodes.push(Episode { begins: self.now, ends: self.plan.bound, what });
+            self.active.push(true);
+            self.apply(self.active.len() - 1, true);
         }
     }
 

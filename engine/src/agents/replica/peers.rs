@@ -9,8 +9,8 @@ use super::{ReplicaPlan, gate_number};
 use crate::io::{Destination, Driver, EndpointId};
 use crate::journal::{Cursor, JournalReader};
 use crate::replica::{
-    AckOutcome, Broken, CommitGate, Detector, Head, Member, NodeId, Outbound, Position, Rule, StreamConfig,
-    Suspect,
+    AckOutcome, Attendance, Broken, CommitGate, Detector, Head, Member, NodeId, Outbound, Position, Roll,
+    Rule, StreamConfig, Suspect,
 };
 use crate::runtime::AgentError;
 use crate::time::Nanos;
@@ -46,13 +46,16 @@ pub(super) struct Peers {
     pub(super) damaged: u64,
 }
 
-/// What the acknowledgements and silences of a duty cycle come to.
+/// What the acknowledgements and silences of a duty cycle come to. Of several members that are gone, or nodes that arrived,
+/// the first: the set changes by one member at a time anyway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Finding {
-    /// The node has everything and keeps up.
-    CaughtUp(Member, SeqNo),
-    /// The node is gone or does not keep up.
-    Lost(NodeId, Suspect),
+pub(super) struct Review {
+    /// Which of the nodes are there.
+    pub(super) roll: Roll,
+    /// A member that is gone or does not keep up.
+    pub(super) gone: Option<(NodeId, Suspect)>,
+    /// A node outside the set that keeps up and has everything below that number.
+    pub(super) arrived: Option<(Member, SeqNo)>,
 }
 
 impl Peers {
@@ -146,6 +149,14 @@ impl Peers {
         }
     }
 
+    /// Tells all of them from now on whether this primary is deaf.
+    pub(super) fn say_deaf(&mut self, is_deaf: bool) {
+        self.list
+            .iter_mut()
+            .filter_map(|peer| peer.stream.as_mut())
+            .for_each(|stream| stream.say_deaf(is_deaf));
+    }
+
     /// Sends what is due to each of them.
     pub(super) fn send<D: Driver>(
         &mut self,
@@ -172,20 +183,26 @@ impl Peers {
         sent
     }
 
-    /// What is found out about them, one thing a duty cycle: the set changes by one member at a time anyway.
-    pub(super) fn review(&mut self, now: Nanos, gate: &CommitGate) -> Option<Finding> {
-        let mut found = None;
+    /// What is found out about them.
+    pub(super) fn review(&mut self, now: Nanos, gate: &CommitGate) -> Review {
+        let mut review = Review { roll: Roll::default(), gone: None, arrived: None };
         for peer in &mut self.list {
             peer.detector.poll(now);
             let suspicion = peer.detector.suspected();
             let Some(stream) = &peer.stream else { continue };
             let is_member = gate.local().as_slice().iter().any(|member| member.node == peer.node);
+            let is_stuck = stream.lag(now).stuck > self.lag_timeout;
+            // What is listed may be an earlier incarnation, which acknowledges nothing any more.
+            let is_other = stream.verified().is_some_and(|(member, _)| !gate.local().contains(member));
+            review.roll.count(Attendance {
+                is_member,
+                is_heard: suspicion.is_none(),
+                is_fresh: peer.detector.hears_now(now),
+                keeps_up: !is_stuck && !is_other,
+            });
             if is_member {
-                let lost = match suspicion {
-                    Some(suspicion) => Some(suspicion.into()),
-                    None => (stream.lag(now).stuck > self.lag_timeout).then_some(Suspect::Lagging),
-                };
-                found = found.or(lost.map(|why| Finding::Lost(peer.node, why)));
+                let lost = suspicion.map(Suspect::from).or(is_stuck.then_some(Suspect::Lagging));
+                review.gone = review.gone.or(lost.map(|why| (peer.node, why)));
             }
             if let Some((member, verified)) = stream.verified()
                 && suspicion.is_none()
@@ -194,10 +211,10 @@ impl Peers {
                 let counts_all = self.broken.is(Rule::StaleIncarnationCounted);
                 let next = if counts_all { peer.most } else { gate_number(verified) };
                 if counts_all || stream.is_caught_up(now) {
-                    found = found.or(Some(Finding::CaughtUp(member, next)));
+                    review.arrived = review.arrived.or(Some((member, next)));
                 }
             }
         }
-        found
+        review
     }
 }

@@ -138,6 +138,9 @@ pub enum Suspect {
     /// It does not keep up.
     #[error("it does not keep up")]
     Lagging,
+    /// It says that it hears too few, and others hear this node.
+    #[error("it hears too few")]
+    Deaf,
     /// An operator said so.
     #[error("an operator's command")]
     Operator,
