@@ -47,8 +47,9 @@
 //! in: 1 for *end* and *verified*, 2 for *committed*, 4 for *previous* and *tail*, 8 for *received*, 16 for *wanted*.
 //!
 //! Flag 32 says who is *deaf*. In an Append: the primary hears fewer nodes than it takes to commit anything, and whoever
-//! is in sync and heard by others may replace it. In an Ack: the sender does not hear the node that it sends this to, as
-//! of late; without the flag it does.
+//! is in sync and heard by others may replace it. In an Ack: the sender has not heard of late whom it sends this to, and
+//! asks to be answered; without the flag it has. Acks go to other standbys only while the primary is doubted, and as
+//! answers.
 //!
 //! The check sum is computed by a function that the caller brings: the processor's instruction for it is out of reach
 //! of a crate without `unsafe` or an operating system. What frames hold is not looked at here; each has its own CRC.

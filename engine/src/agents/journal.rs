@@ -1,7 +1,8 @@
 //! The cold side of the journal, beside the replica agent that appends: it prepares segments, removes old ones, makes the
 //! record durable, and keeps promises.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, Thread};
 
 use crossbeam::queue::ArrayQueue;
 use tracing::{error, info, warn};
@@ -27,17 +28,24 @@ pub fn retired() -> Retired {
 pub struct Promises {
     wanted: Arc<ArrayQueue<u64>>,
     made: Arc<ArrayQueue<u64>>,
+    /// The thread that makes them, once it runs.
+    maker: Arc<OnceLock<Thread>>,
 }
 
 impl Promises {
     /// None wanted.
     pub fn new() -> Promises {
-        Promises { wanted: Arc::new(ArrayQueue::new(8)), made: Arc::new(ArrayQueue::new(8)) }
+        let queue = || Arc::new(ArrayQueue::new(8));
+        Promises { wanted: queue(), made: queue(), maker: Arc::default() }
     }
 
-    /// Wants a promise made durable; `false` when too many wait.
+    /// Wants a promise made durable, and wakes who makes it, which costs a call of the kernel; `false` when too many wait.
     pub fn try_want(&self, epoch: u64) -> bool {
-        self.wanted.push(epoch).is_ok()
+        let is_taken = self.wanted.push(epoch).is_ok();
+        if let Some(maker) = self.maker.get() {
+            maker.unpark();
+        }
+        is_taken
     }
 
     /// The next promise that is durable, in the order in which they were wanted.
@@ -113,6 +121,11 @@ impl JournalUpkeep {
 impl Agent for JournalUpkeep {
     fn name(&self) -> &str {
         "journal-upkeep"
+    }
+
+    fn on_start(&mut self, _now: Nanos) -> Result<(), AgentError> {
+        let _ = self.promises.maker.set(thread::current());
+        Ok(())
     }
 
     fn do_work(&mut self, now: Nanos) -> Result<usize, AgentError> {

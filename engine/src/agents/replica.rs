@@ -28,7 +28,7 @@ use crate::io::{Bind, Destination, Driver, EndpointId, EndpointSpec};
 use crate::journal::{AppendError, Journal, JournalReader, Published};
 use crate::replica::{
     Action, Answer, AppendOutcome, Broken, CommitGate, Control, DetectorConfig, Head, Hearing, Inbound,
-    JournalState, Member, Position, Reach, Refusals, Role, StreamConfig, Suspect,
+    JournalState, Member, Position, Reach, Refusals, Role, StreamConfig, Verdict,
 };
 use crate::ring::broadcast::Reader;
 use crate::runtime::{Agent, AgentError, WallClock};
@@ -478,12 +478,10 @@ impl<D: Driver> Replica<D> {
         for Peer { node, detector, .. } in &mut peers.list {
             detector.poll(now);
             if Some(*node) == followed {
-                match detector.suspected() {
-                    Some(suspicion) => control.on_suspicion(now, suspicion.into()),
-                    None if hearing.finds_deaf(now, detector.timeout(), min_in_sync) => {
-                        control.on_suspicion(now, Suspect::Deaf);
-                    }
-                    None => control.on_primary_heard(),
+                match hearing.judge(now, detector.suspected(), detector.timeout(), min_in_sync) {
+                    Verdict::Suspected(why) => control.on_suspicion(now, why),
+                    Verdict::Doubted(why) => control.on_doubt(why),
+                    Verdict::Trusted => control.on_primary_heard(),
                 }
             }
         }
@@ -501,16 +499,15 @@ impl<D: Driver> Replica<D> {
         };
         let Some(ack) = inbound.poll_ack(now, journal.chain(), durable) else { return 0 };
         let followed = inbound.following().map(|(_, primary)| primary.node);
-        let is_suspect = |peer: &Peer| peer.detector.suspected().is_some();
-        let doubts = hearing.is_told()
-            || peers.list.iter().any(|peer| Some(peer.node) == followed && is_suspect(peer));
+        let primary = peers.list.iter().find(|peer| Some(peer.node) == followed);
+        let suspicion = primary.and_then(|primary| primary.detector.suspected());
         let mut is_sent = false;
         for peer in &peers.list {
             let leads = Some(peer.node) == followed;
-            if !leads && !doubts && followed.is_some() {
+            if followed.is_some() && !leads && !hearing.speaks_to(now, peer.node, suspicion) {
                 continue;
             }
-            let is_deaf = if leads { is_suspect(peer) } else { !hearing.hears(now, peer.node) };
+            let is_deaf = if leads { suspicion.is_some() } else { !hearing.hears(now, peer.node) };
             let ack = repl::Ack { is_deaf, ..ack };
             let to = [Destination { endpoint: *endpoint, to: peer.address }];
             let sent = driver.transmit(&to, repl::ACK_BYTES, |buffer| ack.emit(buffer, crc32c::crc32c));

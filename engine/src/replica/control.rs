@@ -19,7 +19,7 @@ use crate::time::Nanos;
 const MAX_ACTIONS: usize = 16;
 
 /// A primary has this many staggers to renew its epoch when a member has promised a higher one.
-const GRACE: u64 = 20;
+const GRACE: u64 = 10;
 
 /// Settings of a [`Control`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +66,8 @@ impl JournalState {
 enum Stage {
     /// Waits for its turn.
     Waiting { until: Nanos },
+    /// The same, and promises meanwhile: the primary is dead for sure, and whoever takes over needs the promise too.
+    Preparing { until: Nanos, is_promised: bool },
     /// The promise is on its way to the disk.
     Promising,
     /// The swap is on its way, or due at a time.
@@ -114,6 +116,8 @@ pub struct Control {
     roll: Option<Roll>,
     /// The highest epoch promised, durably or on its way to be.
     promised: u64,
+    /// The highest epoch promised durably.
+    durable: u64,
     /// The highest epoch known to have been won by somebody.
     seen: u64,
     history: JournalState,
@@ -139,6 +143,7 @@ impl Control {
             gate: None,
             roll: None,
             promised,
+            durable: promised,
             seen: history.epoch,
             history,
             known: None,
@@ -246,7 +251,13 @@ impl Control {
             && let Stage::Waiting { until } = candidacy.stage
             && now >= until
         {
-            self.promise_candidacy(candidacy);
+            self.promise_candidacy(candidacy, Stage::Promising);
+        }
+        if let State::Candidate(candidacy) = &mut self.state
+            && let Stage::Preparing { until, is_promised } = candidacy.stage
+            && now >= until
+        {
+            candidacy.stage = if is_promised { Stage::Swapping { due: now } } else { Stage::Promising };
         }
         if self.asked {
             return;
@@ -261,14 +272,18 @@ impl Control {
                 }
                 self.ask(Request::Read);
             }
+            // It reads when it hears of somebody who was first.
+            Some(Stage::Waiting { .. } | Stage::Preparing { .. }) if now >= self.read_due => self.read(now),
             Some(_) => {}
             None if self.change_due.is_some_and(|due| now >= due) => self.retry_change(),
-            None if now >= self.read_due => {
-                self.read_due = now + self.config.record_refresh;
-                self.ask(Request::Read);
-            }
+            None if now >= self.read_due => self.read(now),
             None => {}
         }
+    }
+
+    fn read(&mut self, now: Nanos) {
+        self.read_due = now + self.config.record_refresh;
+        self.ask(Request::Read);
     }
 
     fn candidacy(&self) -> Option<&Candidacy> {
@@ -294,6 +309,13 @@ impl Control {
             self.read_due = now;
             self.take_over(now, why);
         }
+    }
+
+    /// The primary that this node follows is suspected, but by itself this node would do no better: people are told.
+    pub fn on_doubt(&mut self, why: Suspect) {
+        let State::Standby { primary, .. } = self.state else { return };
+        self.wanted = None;
+        self.tell(Notice::Suspected { node: primary.node, why });
     }
 
     /// The primary that was followed is heard again: who was only waiting for its turn goes on following.
@@ -339,6 +361,12 @@ impl Control {
         let rank = in_sync.as_slice().iter().filter(before_me).count() as u64;
         let wait = (!is_asked && rank > 0).then(|| now + Nanos(self.config.stagger.0 * rank));
         self.stand(now, known.revision, next_set, wait);
+        if why == Suspect::Closed
+            && let State::Candidate(candidacy @ Candidacy { stage: Stage::Waiting { until }, .. }) =
+                self.state
+        {
+            self.promise_candidacy(candidacy, Stage::Preparing { until, is_promised: false });
+        }
     }
 
     fn may_stand(&self, record: &Record) -> bool {
@@ -365,14 +393,15 @@ impl Control {
         let candidacy = Candidacy { from: self.followed(), expected, record, is_given: false, stage };
         self.wanted = None;
         if wait.is_some() {
+            self.read_due = now + self.config.record_refresh;
             self.state = State::Candidate(candidacy);
         } else {
-            self.promise_candidacy(candidacy);
+            self.promise_candidacy(candidacy, Stage::Promising);
         }
     }
 
     /// Rule 3: first it stops acknowledging, durably; then it sends its swap.
-    fn promise_candidacy(&mut self, candidacy: Candidacy) {
+    fn promise_candidacy(&mut self, candidacy: Candidacy, stage: Stage) {
         let epoch = candidacy.record.epoch;
         self.promised = epoch;
         if !self.broken.is(Rule::PromiseAfterSwap) {
@@ -380,12 +409,18 @@ impl Control {
         }
         self.act(Action::Promise(epoch));
         self.tell(Notice::Standing { epoch });
-        self.state = State::Candidate(Candidacy { from: None, stage: Stage::Promising, ..candidacy });
+        self.state = State::Candidate(Candidacy { from: None, stage, ..candidacy });
     }
 
     /// The promise of `epoch` is durable.
     pub fn on_promised(&mut self, now: Nanos, epoch: u64) {
+        self.durable = self.durable.max(epoch);
         match &mut self.state {
+            State::Candidate(Candidacy { stage: Stage::Preparing { is_promised, .. }, record, .. })
+                if record.epoch == epoch =>
+            {
+                *is_promised = true;
+            }
             State::Candidate(candidacy) | State::Primary { renewal: Some(candidacy) }
                 if candidacy.stage == Stage::Promising && candidacy.record.epoch == epoch =>
             {
@@ -622,9 +657,11 @@ impl Control {
         if record.primary == me {
             if record.epoch > self.promised {
                 // The primary before made it so: an epoch that it never promised it cannot have led.
-                let stage = Stage::Promising;
-                let expected = found.revision;
-                self.promise_candidacy(Candidacy { from: None, expected, record, is_given: true, stage });
+                let (stage, expected) = (Stage::Promising, found.revision);
+                self.promise_candidacy(
+                    Candidacy { from: None, expected, record, is_given: true, stage },
+                    stage,
+                );
             } else {
                 // It led when its process ended: it needs a new epoch, since others may have seen it die.
                 self.stand(now, found.revision, record.in_sync, None);
@@ -652,7 +689,7 @@ impl Control {
         match self.state {
             State::Standby { epoch: current, primary: whom } if current == epoch && whom == primary => {}
             State::Adopting { epoch: current, .. } if current == epoch => {}
-            _ if epoch == self.promised => self.follow(epoch, primary),
+            _ if epoch == self.promised && epoch <= self.durable => self.follow(epoch, primary),
             _ => {
                 self.promised = epoch;
                 self.act(Action::StopAcknowledging(epoch));

@@ -1,12 +1,14 @@
-//! Who hears whom: a primary that hears too few may be replaced by a standby that is heard.
+//! Who hears whom: who takes over must be heard, and a primary that hears too few may be replaced.
 //!
 //! A primary whose inbound is dead commits nothing, and yet nobody suspects it, since all hear its heartbeats. So it says
-//! in them that it is deaf. But what looks like a deaf primary may be a dumb standby: a node that nobody hears must not
-//! take over, for it would commit nothing either. So whoever doubts its primary speaks to all other nodes, each tells each
-//! whether it hears the other, and only who is heard by enough of them stands. Then the set goes on at most to nodes
-//! that hear one another, and not to and fro.
+//! in them that it is deaf. But what looks like a deaf primary may be a dumb standby, and what looks like a silent one a
+//! deaf standby: a node that does not hear others, or is not heard, would commit nothing either, and must not take over.
+//! So whoever doubts its primary speaks to all other nodes, each tells each whether it hears the other, and only who is
+//! heard by enough of them stands. Then the lead goes only to nodes that can do something with it, and not to and fro.
 
 use super::broken::{Broken, Rule};
+use super::control::Suspect;
+use super::detector::Suspicion;
 use super::member::NodeId;
 use crate::limits::MAX_NODES;
 use crate::time::Nanos;
@@ -66,6 +68,17 @@ impl Roll {
     }
 }
 
+/// What a standby thinks of its primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It follows it.
+    Trusted,
+    /// It follows it all the same: by itself it would do no better.
+    Doubted(Suspect),
+    /// It takes over if it may.
+    Suspected(Suspect),
+}
+
 /// What a standby hears, and by whom it is heard.
 #[derive(Clone, Debug)]
 pub struct Hearing {
@@ -115,10 +128,10 @@ impl Hearing {
         self.told_since = None;
     }
 
-    /// Whether the primary says that it is deaf: speak to all nodes.
-    #[inline]
-    pub fn is_told(&self) -> bool {
-        self.told_since.is_some()
+    /// Whether to speak to `node`, which is no primary. `suspicion` is what the detector has against the primary.
+    pub fn speaks_to(&self, now: Nanos, node: NodeId, suspicion: Option<Suspicion>) -> bool {
+        let asks = self.hears(now, node) && self.heard_by[usize::from(node.0)].is_none();
+        asks || suspicion.is_some() || self.told_since.is_some()
     }
 
     /// Whether `node`, which is no primary, was heard of late.
@@ -130,16 +143,29 @@ impl Hearing {
         at.copied().flatten().is_some_and(|at| now.since(at) < self.lately)
     }
 
-    /// Whether the primary has been deaf for `patience`, and this node is heard by enough others to do better: with it they
-    /// are `min_in_sync`.
-    #[inline]
-    pub fn finds_deaf(&self, now: Nanos, patience: Nanos, min_in_sync: usize) -> bool {
-        let Some(since) = self.told_since else { return false };
-        if now.since(since) < patience {
-            return false;
-        }
+    /// Whether enough others hear this node for a set of `min_in_sync`.
+    fn is_heard(&self, now: Nanos, min_in_sync: usize) -> bool {
         let others = self.heard_by.iter().filter(|at| self.is_recent(now, Some(at))).count();
         1 + others >= min_in_sync
+    }
+
+    /// What to think of the primary that is followed. `suspicion` is what the detector has against it, `patience` how
+    /// long it may be deaf. A process that is known to be dead needs no proof of being heard: that takes time.
+    #[inline]
+    pub fn judge(
+        &self,
+        now: Nanos,
+        suspicion: Option<Suspicion>,
+        patience: Nanos,
+        min_in_sync: usize,
+    ) -> Verdict {
+        let why = match (suspicion, self.told_since) {
+            (Some(Suspicion::LinkClosed), _) => return Verdict::Suspected(Suspect::Closed),
+            (Some(Suspicion::Silent(_)), _) => Suspect::Silent,
+            (None, Some(since)) if now.since(since) >= patience => Suspect::Deaf,
+            (None, _) => return Verdict::Trusted,
+        };
+        if self.is_heard(now, min_in_sync) { Verdict::Suspected(why) } else { Verdict::Doubted(why) }
     }
 }
 
@@ -201,54 +227,93 @@ mod tests {
         }
     }
 
+    fn judge(hearing: &Hearing, now: Nanos, min_in_sync: usize) -> Verdict {
+        hearing.judge(now, None, PATIENCE, min_in_sync)
+    }
+
+    const DOUBTED: Verdict = Verdict::Doubted(Suspect::Deaf);
+    const SUSPECTED: Verdict = Verdict::Suspected(Suspect::Deaf);
+
     /// Node 0 leads, this is node 1, and node 2 speaks with it.
     #[test]
-    fn a_primary_that_has_been_deaf_for_long_is_found_so_by_a_standby_that_is_heard() {
+    fn a_primary_that_has_been_deaf_for_long_is_suspected_by_a_standby_that_is_heard() {
         let mut hearing = Hearing::new(PATIENCE);
+        assert!(!hearing.speaks_to(at(0), NodeId(2), None));
         hearing.on_primary(at(0), true);
-        assert!(hearing.is_told());
+        assert!(hearing.speaks_to(at(0), NodeId(2), None));
         for ms in 1..50 {
             hearing.on_primary(at(ms), true);
             hearing.on_standby(at(ms), NodeId(2), ms < 3);
-            assert!(!hearing.finds_deaf(at(ms), PATIENCE, 2), "too early");
+            assert_eq!(judge(&hearing, at(ms), 2), Verdict::Trusted, "not yet");
         }
         assert!(hearing.hears(at(50), NodeId(2)));
-        assert!(hearing.finds_deaf(at(50), PATIENCE, 2));
-        assert!(!hearing.finds_deaf(at(50), PATIENCE, 3), "three are needed");
-        assert!(!hearing.finds_deaf(at(50), PATIENCE + PATIENCE, 2), "who was misled waits longer");
+        assert_eq!(judge(&hearing, at(50), 2), SUSPECTED);
+        assert_eq!(judge(&hearing, at(50), 3), DOUBTED, "three are needed");
+        assert_eq!(
+            hearing.judge(at(50), None, PATIENCE + PATIENCE, 2),
+            Verdict::Trusted,
+            "who was misled waits"
+        );
         hearing.on_primary(at(51), false);
-        assert!(!hearing.is_told() && !hearing.finds_deaf(at(51), PATIENCE, 2), "it hears again");
+        assert_eq!(judge(&hearing, at(51), 2), Verdict::Trusted, "it hears again");
         hearing.on_primary(at(52), true);
-        assert!(!hearing.finds_deaf(at(100), PATIENCE, 1), "patience begins anew");
-        assert!(hearing.finds_deaf(at(102), PATIENCE, 1));
+        assert_eq!(judge(&hearing, at(101), 1), Verdict::Trusted, "patience begins anew");
+        assert_eq!(judge(&hearing, at(102), 1), SUSPECTED);
         hearing.settle();
-        assert!(!hearing.finds_deaf(at(102), PATIENCE, 1), "somebody else leads");
+        assert_eq!(judge(&hearing, at(102), 1), Verdict::Trusted, "somebody else leads");
     }
 
     #[test]
-    fn who_is_not_heard_by_others_never_finds_its_primary_deaf() {
+    fn who_is_not_heard_only_doubts() {
         // Nobody speaks with it; the other says that it does not hear it; the other heard it long ago.
         let mut hearing = Hearing::new(PATIENCE);
         hearing.on_primary(at(0), true);
-        assert!(!hearing.finds_deaf(at(900), PATIENCE, 2));
+        assert_eq!(judge(&hearing, at(900), 2), DOUBTED);
         hearing.on_standby(at(900), NodeId(2), true);
-        assert!(hearing.hears(at(900), NodeId(2)) && !hearing.finds_deaf(at(900), PATIENCE, 2));
+        assert!(hearing.hears(at(900), NodeId(2)));
+        assert_eq!(judge(&hearing, at(900), 2), DOUBTED);
         hearing.on_standby(at(900), NodeId(2), false);
-        assert!(hearing.finds_deaf(at(949), PATIENCE, 2));
-        assert!(!hearing.hears(at(950), NodeId(2)) && !hearing.finds_deaf(at(950), PATIENCE, 2));
+        assert_eq!(judge(&hearing, at(949), 2), SUSPECTED);
+        assert!(!hearing.hears(at(950), NodeId(2)));
+        assert_eq!(judge(&hearing, at(950), 2), DOUBTED);
         hearing.on_standby(at(960), NodeId(2), false);
         hearing.on_standby(at(961), NodeId(2), true);
-        assert!(!hearing.finds_deaf(at(961), PATIENCE, 2), "its last word counts");
+        assert_eq!(judge(&hearing, at(961), 2), DOUBTED, "its last word counts");
         hearing.on_standby(at(961), NodeId(999), false);
         assert!(!hearing.hears(at(961), NodeId(999)), "no such node");
     }
 
-    /// Three nodes on links of which some are dead: which standbys find primary 0 deaf, after everybody who doubts has
-    /// spoken with everybody for long enough?
-    fn finders(dead: &[(u16, u16)], min_in_sync: usize) -> Vec<u16> {
+    #[test]
+    fn a_silent_primary_is_suspected_by_who_is_heard_and_a_dead_one_by_anybody() {
+        let mut hearing = Hearing::new(PATIENCE);
+        let judge = |hearing: &Hearing, suspicion| hearing.judge(at(9), Some(suspicion), PATIENCE, 2);
+        let silent = Suspicion::Silent(PATIENCE);
+        assert!(hearing.speaks_to(at(9), NodeId(2), Some(silent)));
+        assert_eq!(judge(&hearing, silent), Verdict::Doubted(Suspect::Silent));
+        assert_eq!(judge(&hearing, Suspicion::LinkClosed), Verdict::Suspected(Suspect::Closed));
+        hearing.on_standby(at(8), NodeId(2), false);
+        assert_eq!(judge(&hearing, silent), Verdict::Suspected(Suspect::Silent));
+    }
+
+    #[test]
+    fn who_asks_whether_it_is_heard_gets_an_answer() {
+        let mut hearing = Hearing::new(PATIENCE);
+        hearing.on_standby(at(0), NodeId(2), true);
+        assert!(hearing.speaks_to(at(1), NodeId(2), None) && !hearing.speaks_to(at(1), NodeId(3), None));
+        assert!(!hearing.speaks_to(at(50), NodeId(2), None), "it asks no more");
+        hearing.on_standby(at(60), NodeId(2), true);
+        hearing.on_standby(at(61), NodeId(2), false);
+        assert!(!hearing.speaks_to(at(61), NodeId(2), None), "it has its answer");
+        assert!(!hearing.speaks_to(at(61), NodeId(999), None), "no such node");
+    }
+
+    /// Three nodes on links of which some are dead: which standbys would replace primary 0, after everybody has spoken with
+    /// everybody for long enough?
+    fn heirs(dead: &[(u16, u16)], min_in_sync: usize) -> Vec<u16> {
         let passes = |from: u16, to: u16| !dead.contains(&(from, to));
         let heard = |is_heard| Attendance { is_heard, is_fresh: is_heard, ..THERE };
         let is_deaf = roll(&[heard(passes(1, 0)), heard(passes(2, 0))]).is_deaf(min_in_sync);
+        let suspicion = |me: u16| (!passes(0, me)).then_some(Suspicion::Silent(PATIENCE));
         let mut standbys = [Hearing::new(PATIENCE), Hearing::new(PATIENCE)];
         for ms in 0..=60 {
             for (me, other) in [(1, 2), (2, 1)] {
@@ -257,27 +322,34 @@ mod tests {
                 }
                 let speaker = &standbys[usize::from(other) - 1];
                 let says_deaf = !speaker.hears(at(ms), NodeId(me));
-                if speaker.is_told() && passes(other, me) {
+                if speaker.speaks_to(at(ms), NodeId(me), suspicion(other)) && passes(other, me) {
                     standbys[usize::from(me) - 1].on_standby(at(ms), NodeId(other), says_deaf);
                 }
             }
         }
-        let found = |me: &u16| standbys[usize::from(*me) - 1].finds_deaf(at(60), PATIENCE, min_in_sync);
-        [1, 2].into_iter().filter(found).collect()
+        let stands = |me: &u16| {
+            let verdict = standbys[usize::from(*me) - 1].judge(at(60), suspicion(*me), PATIENCE, min_in_sync);
+            matches!(verdict, Verdict::Suspected(_))
+        };
+        [1, 2].into_iter().filter(stands).collect()
     }
 
-    const NOBODY: [u16; 0] = [];
-
     #[test]
-    fn a_dumb_standby_is_not_taken_for_a_deaf_primary() {
-        assert_eq!(finders(&[], 2), NOBODY);
-        assert_eq!(finders(&[(1, 0), (2, 0)], 2), [1, 2], "the primary is deaf");
-        assert_eq!(
-            finders(&[(1, 0), (1, 2)], 2),
-            NOBODY,
-            "node 1 is dumb, and the primary goes on with node 2"
-        );
-        assert_eq!(finders(&[(1, 0), (1, 2)], 3), NOBODY, "node 1 is dumb, and nobody would do better");
-        assert_eq!(finders(&[(1, 0), (2, 0), (1, 2)], 2), NOBODY, "no two nodes hear one another");
+    fn a_dumb_standby_is_not_taken_for_a_deaf_primary_nor_a_deaf_one_for_a_silent() {
+        let nobody: &[u16] = &[];
+        for (dead, min_in_sync, expected, why) in [
+            (&[][..], 2, nobody, "all is well"),
+            (&[(1, 0), (2, 0)], 2, &[1, 2], "the primary is deaf"),
+            (&[(0, 1), (0, 2)], 2, &[1, 2], "the primary is dumb"),
+            (&[(0, 1), (0, 2), (1, 0), (2, 0)], 2, &[1, 2], "the primary is cut off"),
+            (&[(1, 0), (1, 2)], 2, nobody, "node 1 is dumb, and the primary goes on with node 2"),
+            (&[(1, 0), (1, 2)], 3, nobody, "node 1 is dumb, and nobody would do better"),
+            (&[(0, 1), (2, 1)], 2, nobody, "node 1 is deaf"),
+            (&[(0, 1), (2, 1), (1, 0), (1, 2)], 2, nobody, "node 1 is cut off"),
+            (&[(1, 0), (2, 0), (1, 2)], 2, nobody, "no two nodes hear one another"),
+            (&[(0, 1)], 2, &[1], "node 1 cannot follow, and can lead"),
+        ] {
+            assert_eq!(heirs(dead, min_in_sync), expected, "{why}");
+        }
     }
 }

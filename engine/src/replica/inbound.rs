@@ -147,8 +147,6 @@ pub struct Inbound {
     heartbeat: Nanos,
     promised: u64,
     following: Option<Following>,
-    /// Nothing is acknowledged, not even that this node is there.
-    silent: bool,
     stash: Stash,
     committed: Reach,
     /// What the last acknowledgement said: verified, received, wanted.
@@ -178,7 +176,6 @@ impl Inbound {
             heartbeat: config.heartbeat,
             promised,
             following: None,
-            silent: false,
             stash: Stash::new(config.stash_datagrams, config.max_datagram_bytes),
             committed,
             said: None,
@@ -205,18 +202,17 @@ impl Inbound {
         self.promised = epoch;
         let (sent, broken) = (Reach::NOTHING, self.broken);
         self.following = Some(Following { epoch, primary, verified, head: None, sent, broken });
-        self.silent = false;
         self.stash.clear();
         self.committed = self.committed.max(verified.at);
         self.said = None;
     }
 
-    /// Follows nobody and acknowledges nothing until [`Inbound::follow`]: this node is a candidate, or became primary,
-    /// in `promised`. Call it before the promise is sent anywhere.
+    /// Follows nobody and acknowledges nothing but that it is there, until [`Inbound::follow`]: this node is a candidate,
+    /// or became primary, in `promised`. Call it before the promise is sent anywhere.
     pub fn stop_acking(&mut self, promised: u64) {
         self.promised = self.promised.max(promised);
         self.following = None;
-        self.silent = true;
+        self.said = None;
         self.stash.clear();
     }
 
@@ -312,9 +308,6 @@ impl Inbound {
     /// published: a killed process leaves what was acknowledged. `durable` is how far the journal is synced, when
     /// acknowledgements wait for the disk.
     pub fn poll_ack(&self, now: Nanos, chain: &Chain, durable: Option<Reach>) -> Option<repl::Ack> {
-        if self.silent {
-            return None;
-        }
         let ack = self.ack(chain, durable);
         (self.said != Some(says(&ack)) || now >= self.ack_due).then_some(ack)
     }

@@ -263,7 +263,7 @@ fn acknowledges_at_once_what_changed_and_else_with_each_heartbeat() {
 }
 
 #[test]
-fn without_a_primary_it_says_hello_and_a_candidate_nothing() {
+fn without_a_primary_and_as_candidate_it_says_hello() {
     let mut standby = Follower::new(Log::of(&[1, 2]));
     let hello = standby.ack(NOW, None).unwrap();
     assert_eq!(
@@ -274,7 +274,8 @@ fn without_a_primary_it_says_hello_and_a_candidate_nothing() {
     assert!(standby.ack(NOW + small().heartbeat, None).is_some());
     standby.inbound.stop_acking(9);
     for periods in 2..5 {
-        assert!(standby.ack(NOW + Nanos(periods * small().heartbeat.0), None).is_none());
+        let hello = standby.ack(NOW + Nanos(periods * small().heartbeat.0), None).unwrap();
+        assert_eq!((hello.origin.epoch, hello.verified, hello.received), (0, Reach::NOTHING, Reach::NOTHING));
     }
     standby.inbound.follow(9, member(0), Position::START);
     assert_eq!(standby.ack(NOW, None).unwrap().origin.epoch, 9);

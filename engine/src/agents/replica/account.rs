@@ -6,7 +6,7 @@ use crate::agents::status::{self, NodeStatus, Note, PeerStatus, What};
 use crate::io::{Destination, Driver};
 use crate::limits::MAX_NODES;
 use crate::replica::{
-    Answer, Closed, CommitGate, Deposed, NodeId, Notice, Request, Role, Suspect, Suspicion, Watermarks,
+    Answer, Closed, CommitGate, Deposed, NodeId, Notice, Request, Role, Suspect, Watermarks,
 };
 use crate::time::Nanos;
 use seqcast_wire::{SeqNo, repl};
@@ -15,15 +15,6 @@ use seqcast_wire::{SeqNo, repl};
 const STATUS_EVERY: Nanos = Nanos::from_millis(20);
 /// An operator's command that is not done by then is given up.
 const COMMAND_TIMEOUT: Nanos = Nanos::from_secs(3);
-
-impl From<Suspicion> for Suspect {
-    fn from(suspicion: Suspicion) -> Suspect {
-        match suspicion {
-            Suspicion::LinkClosed => Suspect::Closed,
-            Suspicion::Silent(_) => Suspect::Silent,
-        }
-    }
-}
 
 fn words(why: Suspect) -> &'static str {
     match why {
