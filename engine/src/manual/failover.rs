@@ -24,10 +24,14 @@
 //! # A takeover
 //!
 //! 1. A standby suspects the primary: its control connection closed (a dead process), or it was silent for
-//!    `cluster.suspect_after` while this node was awake (a dead host, a broken network).
+//!    `cluster.suspect_after` while this node was awake (a dead host, a broken network); or it says that it is *deaf*. A
+//!    node that merely suspects speaks with the others first: it stands only if with those that hear it it can commit
+//!    something, so that a node which is cut off itself, or is not heard, deposes nobody. A dead process needs no such
+//!    proof.
 //! 2. If the record lists it with its journal's current incarnation, it stops acknowledging, makes its promise of the next
 //!    epoch durable, and only then swaps itself in as primary, the old one out, in one swap. Others wait
-//!    `cluster.stagger` longer each, so that they do not race; who loses follows the winner.
+//!    `cluster.stagger` longer each, so that they do not race, and behind a dead process promise meanwhile; who loses
+//!    follows the winner.
 //! 3. Its whole journal counts as possibly committed: the set acknowledges it again, then it is published, from the
 //!    last number known to be published. Repeats are harmless, a hole is not.
 //! 4. It asks the publishers for what it lacks; they keep what is not committed.
@@ -77,8 +81,13 @@
 //! The local set, which commits wait for, always contains the stored set, from which a new primary could come. It
 //! **shrinks** by a confirmed swap first and then locally; it **grows** locally first and then by a swap. One change is
 //! outstanding at a time, and after an unknown answer the larger set counts. Each other order loses a published message
-//! within a few steps; that was found by checking a model of the scheme exhaustively, not by thinking hard. Below
-//! `sequencer.min_in_sync` members nothing is admitted.
+//! within a few steps; that was found by checking a model of the scheme exhaustively, not by thinking hard.
+//!
+//! With fewer than `sequencer.min_in_sync` members that are heard and keep up nothing is admitted, and the set stays as it
+//! is: a smaller one would admit nothing either, and who is left out of it may not take over. So a primary that is cut
+//! off from all others, or hears none of them, does not lock them out. An earlier incarnation of a node that came back
+//! leaves the set in any case. With `min_in_sync = 1` a primary may go on alone: it shrinks the set to itself, and is
+//! never replaced for being deaf.
 //!
 //! # What each failure does
 //!
@@ -91,6 +100,8 @@
 //! | a publisher dies and starts again in its session | it sends the same messages from number 1 on; the sequencer drops what it has numbered before and takes the rest. Another session of the same source is taken up only after the end of the first |
 //! | the primary's process is killed | a standby takes over, within milliseconds |
 //! | the primary's machine dies, or is cut off | a standby takes over after `cluster.suspect_after` |
+//! | the primary hears nobody, though all hear it | it says so, and a standby takes over after twice `cluster.suspect_after` |
+//! | a standby hears nobody, or is heard by nobody | it leaves the set, and deposes nobody |
 //! | a standby dies, is cut off or does not keep up | commits wait for it until the set has shrunk; it comes back by itself |
 //! | the coordinator is away | nothing, until a member fails; then commits or the takeover wait for it |
 //! | the coordinator lost its record, or was restored from an old backup | nothing is changed until it is current; what happens is told |
