@@ -6,7 +6,8 @@
 //! files of the dead are closed, and ends a moment later.
 //!
 //! The files are closed by the last thread that dies, and threads die in any order, each when it gets a processor: so the
-//! heir waits for the end of the whole process. The signal that the system sends at the death of a parent
+//! heir waits for the end of the whole process, and then hurries: an io_uring that is mapped into the memory lives as long
+//! as that, and with it the UDP sockets that whoever is started next has to bind. The signal that the system sends at the death of a parent
 //! (`PR_SET_PDEATHSIG`) comes when the one *thread* dies that made the heir, which may be the first.
 
 use std::ffi::{c_int, c_void};
