@@ -118,7 +118,7 @@ proptest! {
     /// One changed bit anywhere is found before anything is used.
     #[test]
     fn a_corrupt_datagram_is_no_datagram(at in any::<prop::sample::Index>(), bit in 0..8u8) {
-        let (primary, mut standby) = half_way();
+        let (primary, standby) = half_way();
         let mut ack = [0; 200];
         let chain = standby.journal.log.chain.clone();
         let len = standby.inbound.poll_ack(NOW, &chain, None).unwrap().emit(&mut ack, crc32c::crc32c);
