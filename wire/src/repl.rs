@@ -167,7 +167,7 @@ impl Reach {
 
 /// A point of an ordered history. Two histories that agree on a position agree on everything before it: each frame's CRC
 /// chains over the one before, and a number is never used twice in one epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
     /// Everything before the point.
     pub at: Reach,
@@ -183,7 +183,7 @@ impl Position {
 }
 
 /// How far the primary is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Head {
     /// All that its journal holds.
     pub end: Reach,

@@ -81,7 +81,8 @@
 //! The local set, which commits wait for, always contains the stored set, from which a new primary could come. It
 //! **shrinks** by a confirmed swap first and then locally; it **grows** locally first and then by a swap. One change is
 //! outstanding at a time, and after an unknown answer the larger set counts. Each other order loses a published message
-//! within a few steps; that was found by checking a model of the scheme exhaustively, not by thinking hard.
+//! within a few steps; that was found by checking a model of the scheme exhaustively, not by thinking hard: one that drives
+//! this code stands in `engine/tests/model`.
 //!
 //! With fewer than `sequencer.min_in_sync` members that are heard and keep up nothing is admitted, and the set stays as it
 //! is: a smaller one would admit nothing either, and who is left out of it may not take over. So a primary that is cut
@@ -104,7 +105,8 @@
 //! | a standby hears nobody, or is heard by nobody | it leaves the set, and deposes nobody |
 //! | a standby dies, is cut off or does not keep up | commits wait for it until the set has shrunk; it comes back by itself |
 //! | the coordinator is away | nothing, until a member fails; then commits or the takeover wait for it |
-//! | the coordinator lost its record, or was restored from an old backup | nothing is changed until it is current; what happens is told |
+//! | the coordinator lost its record, or was restored from an old backup | nodes that know better change nothing until it is current. One that does not may lead by the old record; a standby acknowledges nothing before it has seen that its primary has what is committed, and stops, in words, if it has not |
+//! | a message longer than a datagram of the lines or of the replication stream holds | it gets no number: its source stands still there, in words, and the others go on |
 //! | a lone sequencer's process is killed | started again, it reads its journal, publishes from the last published number, and asks the publishers for what it lacks; they kept it |
 //! | a lone sequencer's machine dies | as above, from what was synced; see durability |
 //! | the journal's disk is full | nothing is appended, the ring fills, publishers wait. Nothing is lost; make room and it goes on |

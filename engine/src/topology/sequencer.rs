@@ -192,7 +192,7 @@ impl<E: Environment> Assembly<'_, E> {
         driver: D,
         trace: Option<SequencerTrace>,
     ) -> Result<Reader, AgentError> {
-        let Assembly { config, section, .. } = self;
+        let (config, section) = (self.config, self.section);
         let sources = section.sources.iter().map(|source| source_plan(config, source)).collect();
         let names = section.sources.iter().map(|source| source.name.as_str());
         let of_sources = names.map(|name| Meter::new(self.counters, "source", name));
@@ -201,7 +201,16 @@ impl<E: Environment> Assembly<'_, E> {
         let (watermarks, over) = (self.watermarks.clone(), self.over.clone());
         let wall = self.environment.wall();
         let (directives, admission) = (self.directives[0].clone(), self.admission.clone());
-        let plan = IngressPlan { sources, directives, admission, ring, watermarks, over, wall };
+        let plan = IngressPlan {
+            sources,
+            max_message_bytes: plan::max_message_bytes(config),
+            directives,
+            admission,
+            ring,
+            watermarks,
+            over,
+            wall,
+        };
         let mut ingress = Ingress::open(driver, plan, meters)?;
         if self.section.end_with_sources {
             ingress = ingress.ending_with_sources();
@@ -270,7 +279,7 @@ impl<E: Environment> Assembly<'_, E> {
             wall: self.environment.wall(),
             broken,
         };
-        let driver = self.environment.driver("replica", config, &mut self.node)?;
+        let driver = self.environment.driver("replica", &plan::replica_io(config), &mut self.node)?;
         let meter = self.meter("replica");
         self.node.add_hot("order", Replica::open(driver, plan, meter)?);
         Ok(())
@@ -388,6 +397,7 @@ fn watermarks(recovered: &Recovered, synced: SeqNo) -> Watermarks {
 
 fn source_plan(config: &Config, source: &config::Source) -> SourcePlan {
     SourcePlan {
+        name: source.name.clone(),
         feed: plan::source_feed(config, source),
         acknowledge_to: source.rewind_servers.first().copied().filter(|_| source.acknowledge),
     }

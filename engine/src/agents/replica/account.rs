@@ -192,6 +192,8 @@ impl<D: Driver> Replica<D> {
         self.meter.set("discarded_frames_total", self.counts.discarded_frames);
         self.meter.set("strange_datagrams_total", self.counts.strange_datagrams);
         self.meter.set("damaged_datagrams_total", self.counts.damaged_datagrams);
+        self.meter.set("stale_datagrams_total", self.inbound.stats().stale_datagrams);
+        self.meter.set("higher_epoch_datagrams_total", self.inbound.stats().higher_epoch_datagrams);
         self.meter.set("cuts_total", self.counts.cuts);
         self.meter.set("damaged_frames_total", self.peers.damaged);
         self.meter.set("ring_lag_bytes", self.ring.lag_bytes());
