@@ -353,6 +353,7 @@ fn parts(
         preparer: Preparer {
             store: Arc::clone(&store),
             shared: Arc::clone(&shared),
+            mark: mark.cells.clone(),
             prepared: Arc::clone(&prepared),
             segment_bytes: config.segment_bytes,
             retain_bytes: config.retain_bytes,

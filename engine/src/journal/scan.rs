@@ -321,11 +321,9 @@ impl Scan<'_> {
             return Err(JournalError::Misfit { place, seq: found }.into());
         }
         let fault = Fault::Header("frames before it are missing");
-        let end = Cut { segment: index, offset: 0, bytes, seq: expected, fault };
-        Err(Failed {
-            error: JournalError::Discontinuity { place, expected, found },
-            end: Some(Box::new(end)),
-        })
+        let end = Box::new(Cut { segment: index, offset: 0, bytes, seq: expected, fault });
+        let error = JournalError::Discontinuity { place, expected, found };
+        Err(Failed { error, end: Some(end).filter(|_| found > expected) })
     }
 
     /// Follows the frames of a segment that has begun.
