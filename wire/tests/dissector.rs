@@ -45,6 +45,7 @@ fn bytes_of(datagram: &Datagram<'_>) -> Vec<u8> {
         Datagram::Append(append) => append.emit(&mut buffer, crc32c),
         Datagram::Ack(ack) => ack.emit(&mut buffer, crc32c),
         Datagram::Refuse(refuse) => refuse.emit(&mut buffer, crc32c),
+        Datagram::Image(image) => image.emit(&mut buffer, crc32c),
     };
     buffer.truncate(len);
     buffer
@@ -63,7 +64,15 @@ fn datagrams() -> Vec<Vec<u8>> {
     let heartbeat = Append { previous: tail, head: Head { end: ended, ..head }, frames: &[], ..append };
     let tail = Position { at: to(7), ..tail };
     let (received, wanted) = (to(6), Some(to(9)));
-    let ack = Ack { origin: origin(1, 9), tail, verified: to(5), received, wanted, committed: to(4) };
+    let ack = Ack {
+        origin: origin(1, 9),
+        tail,
+        verified: to(5),
+        received,
+        wanted,
+        committed: to(4),
+        needs_image: false,
+    };
     let nothing = Reach::NOTHING;
     let hello = Ack { origin: origin(1, 0), verified: nothing, received: nothing, wanted: None, ..ack };
     let refuse = Refuse { origin: origin(0, 10) };

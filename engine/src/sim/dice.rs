@@ -21,6 +21,8 @@ pub(super) enum Purpose {
     Disk,
     /// How the coordinator fares.
     Coordinator,
+    /// Whether journals reach back to the beginning.
+    Retention,
 }
 
 /// One stream.

@@ -37,6 +37,8 @@ pub(super) struct LoadPlan {
     pub(super) last: Nanos,
     /// Length of the longest message that is not ITCH; 0 for ITCH only.
     pub(super) filler_bytes: u64,
+    /// Length of the shortest.
+    pub(super) filler_least: u64,
 }
 
 impl Load {
@@ -54,7 +56,7 @@ impl Load {
         let mut market = Market::new(plan.source);
         for _ in 0..plan.messages {
             if plan.filler_bytes > 0 && dice.percent(70) {
-                load.push_filler(dice, plan.filler_bytes);
+                load.push_filler(dice, plan.filler_least, plan.filler_bytes);
             } else {
                 market.push(dice, &mut load.bytes);
             }
@@ -64,8 +66,8 @@ impl Load {
     }
 
     /// A message that no book understands: what it holds does not matter, that it arrives does.
-    fn push_filler(&mut self, dice: &mut Dice, most: u64) {
-        let len = dice.magnitude(1, most) as usize;
+    fn push_filler(&mut self, dice: &mut Dice, least: u64, most: u64) {
+        let len = dice.magnitude(least, most) as usize;
         let end = self.bytes.len() + len;
         self.bytes.push(b'~');
         while self.bytes.len() < end {

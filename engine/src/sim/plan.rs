@@ -19,6 +19,8 @@ use crate::time::Nanos;
 const CLASS_CHANCES: u32 = 35;
 /// Faults of the schedule, at most.
 const MOST_EPISODES: u64 = 12;
+/// Chances in a hundred that journals do not reach back to the beginning, where that is possible.
+const RETAIN_CHANCES: u32 = 20;
 /// After the faults, everybody must have caught up within this.
 const BOUND: Nanos = Nanos::from_secs(2);
 
@@ -166,7 +168,11 @@ impl Plan {
         let publishers = dice.between(1, 3) as usize;
         let subscribers = dice.between(1, 2) as usize;
         let sequencers = dice.pick(&[1, 1, 2, 2, 3, 3, 3, 5]);
-        let settings = Settings::draw(&mut dice, publishers, sequencers);
+        let mut settings = Settings::draw(&mut dice, publishers, sequencers);
+        let mut retention = Dice::new(seed, Purpose::Retention);
+        if settings.may_retain() && retention.percent(RETAIN_CHANCES) {
+            settings.retain_segments = Some(retention.between(2, 3));
+        }
         let heals = dice.span(Nanos::from_millis(15), Nanos::from_millis(160));
         let link = Link {
             latency: dice.span(Nanos::from_micros(5), Nanos::from_micros(300)),
@@ -181,7 +187,12 @@ impl Plan {
             nodes.push(draw_node(&mut dice, &settings, node, heals, drifts));
         }
         let mut schedule = Schedule { dice: &mut dice, settings: &settings, nodes: nodes.len(), heals };
-        let episodes = schedule.draw(&classes);
+        let mut episodes = schedule.draw(&classes);
+        if settings.retain_segments.is_some() {
+            // Nobody could tell a subscriber that was cut off for long what it has missed.
+            let served = publishers + sequencers;
+            episodes.retain(|episode| episode.what.leaves_alone(|node| node >= served));
+        }
         let max_receive_bytes = dice.pick(&[8 << 10, 64 << 10, 1 << 20]);
         let loads = draw_loads(seed, &settings, &mut dice, heals);
         let other_loads = draw_loads(!seed, &settings, &mut dice, heals);
@@ -193,7 +204,8 @@ impl Plan {
 /// The classes that a seed uses, each with its weight.
 fn draw_classes(dice: &mut Dice) -> Vec<(FaultClass, u64)> {
     let mut classes = Vec::new();
-    for &class in FaultClass::ALL {
+    // An image follows from other faults.
+    for &class in FaultClass::ALL.iter().filter(|class| **class != FaultClass::Image) {
         if dice.percent(CLASS_CHANCES) {
             classes.push((class, dice.between(1, 10)));
         }
@@ -207,7 +219,8 @@ fn draw_node(dice: &mut Dice, settings: &Settings, node: usize, heals: Nanos, dr
     } else if node < settings.publishers + settings.sequencers {
         (Kind::Sequencer, settings.sequencer(node))
     } else {
-        let start = if dice.percent(20) { Start::Live } else { Start::First };
+        let lives = dice.percent(20) || settings.retain_segments.is_some();
+        let start = if lives { Start::Live } else { Start::First };
         (Kind::Subscriber { start }, settings.subscriber(node, start))
     };
     let is_late = dice.percent(20);
@@ -240,7 +253,11 @@ fn draw_loads(seed: u64, settings: &Settings, dice: &mut Dice, heals: Nanos) -> 
         // The last message comes when the faults are over: no session ends before.
         let last = heals + Nanos::from_millis(3) + Nanos(load_dice.below(5_000_000));
         let messages = load_dice.magnitude(3, most);
-        let plan = LoadPlan { source: source as u16, messages, last, filler_bytes };
+        let mut plan = LoadPlan { source: source as u16, messages, last, filler_bytes, filler_least: 1 };
+        if settings.retain_segments.is_some() {
+            plan.messages += 300;
+            (plan.filler_least, plan.filler_bytes) = (500, settings.max_message_bytes() as u64);
+        }
         Arc::new(Load::new(plan, &mut load_dice))
     };
     (0..settings.publishers).map(load).collect()
@@ -367,6 +384,25 @@ impl Schedule<'_> {
             }
             _ => return None,
         })
+    }
+}
+
+impl What {
+    /// Whether it keeps nothing from these nodes.
+    fn leaves_alone(&self, mut is: impl FnMut(usize) -> bool) -> bool {
+        match *self {
+            What::Loss { a, b, .. } | What::AsymmetricLoss { from: a, to: b, .. } => !is(a) && !is(b),
+            What::OneWay { from, to } => !is(from) && !is(to),
+            What::LineLoss { .. } | What::Partition { .. } => false,
+            What::Latency { node, .. }
+            | What::Busy { node, .. }
+            | What::Kill { node }
+            | What::Restart { node }
+            | What::PowerLoss { node, .. }
+            | What::Freeze { node }
+            | What::Stall { node } => !is(node),
+            _ => true,
+        }
     }
 }
 

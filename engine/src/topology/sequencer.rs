@@ -6,7 +6,7 @@ use tracing::{info, warn};
 use super::{Environment, Host, Node, plan};
 use crate::agents::egress::{Egress, EgressPlan};
 use crate::agents::ingress::{Ingress, IngressPlan, IngressTrace, SourcePlan, Watermarks};
-use crate::agents::journal::{JournalUpkeep, Promises, Retired, retired};
+use crate::agents::journal::{JournalUpkeep, Promises, Rebirth, Retired, retired};
 use crate::agents::leadership::{Admission, Directives};
 use crate::agents::links::{self, Desk, Links, LinksPlan};
 use crate::agents::meter::Meter;
@@ -17,6 +17,7 @@ use crate::agents::steward::{self, Steward};
 use crate::agents::trace::Trace;
 use crate::book::{Books, BooksConfig};
 use crate::config::{self, Config, Durability};
+use crate::frame::Chain;
 use crate::io::Driver;
 use crate::journal::{self, Journal, JournalConfig, JournalReader, Mark, Opened, Published, Recovered};
 use crate::replica::{Broken, Control, Coordinator, JournalState, Member, NodeId};
@@ -53,6 +54,9 @@ pub struct SequencerParts {
     pub desk: Desk,
     /// Whether a control port is opened, for a node of a `[cluster]`.
     pub control_port: bool,
+    /// Where the journal is to begin anew, and where the node says so: when its agents failed and something was left here,
+    /// make them again with the same.
+    pub rebirth: Rebirth,
     /// The rule of failover that is broken on purpose.
     pub broken: Broken,
 }
@@ -96,12 +100,12 @@ pub fn sequencer_in<E: Environment, D: Driver + Send + 'static>(
     let feed = config.feed().map_err(AgentError::failed)?;
     let section = config.sequencer().map_err(AgentError::failed)?;
     let Opened { journal, reader, preparer, syncer, mark, recovered } =
-        open_journal(environment, config, feed.session)?;
+        open_journal(environment, config, feed.session, parts.rebirth.take())?;
     let next = recovered.chain.next();
     if config.cluster.is_none() && recovered.published > next {
         return Err(AgentError::failed(StartError::Lost { published: recovered.published, next }));
     }
-    let SequencerParts { books, trace, coordinator, desk, control_port, broken } = parts;
+    let SequencerParts { books, trace, coordinator, desk, control_port, rebirth, broken } = parts;
     let mut assembly = Assembly {
         environment,
         config,
@@ -123,7 +127,7 @@ pub fn sequencer_in<E: Environment, D: Driver + Send + 'static>(
 
     let feed_trace = trace.as_ref().map(|trace| trace.feed.clone());
     let ring_reader = assembly.add_ingress(ingress_driver, trace)?;
-    assembly.add_replica((ring_reader, journal), &mark, coordinator, desk.clone(), broken)?;
+    assembly.add_replica((ring_reader, journal, rebirth), &mark, coordinator, desk.clone(), broken)?;
     if control_port {
         assembly.add_links(desk)?;
     }
@@ -215,7 +219,7 @@ impl<E: Environment> Assembly<'_, E> {
 
     fn add_replica(
         &mut self,
-        (ring, journal): (Reader, Journal),
+        (ring, journal, rebirth): (Reader, Journal, Rebirth),
         mark: &Mark,
         coordinator: Option<Box<dyn Coordinator>>,
         desk: Desk,
@@ -258,6 +262,8 @@ impl<E: Environment> Assembly<'_, E> {
             journal,
             reader: self.reader.clone(),
             retired: self.closing.clone(),
+            rebirth,
+            assumed: Some(recovered.oldest).filter(|oldest| *oldest > recovered.published),
             mark: mark.published(),
             watermarks: self.watermarks.clone(),
             listeners: self.directives.to_vec(),
@@ -344,27 +350,30 @@ fn open_journal(
     environment: &mut impl Environment,
     config: &Config,
     session: Session,
+    begins: Option<Chain>,
 ) -> Result<Opened, AgentError> {
     let section = config.journal().map_err(AgentError::failed)?;
     let store = environment.store(&section.dir).map_err(AgentError::failed)?;
-    let opened = Journal::open(
-        store,
-        &JournalConfig {
-            session,
-            segment_bytes: section.segment_bytes as usize,
-            retain_bytes: section.retain_bytes,
-            // Never used before by this node: the time of its start.
-            fresh_incarnation: environment.wall().now_ns().max(1),
-            synced_acks: config.sequencer.as_ref().is_some_and(|s| s.durability == Durability::Disk),
-        },
-    )
-    .map_err(AgentError::failed)?;
+    let journal = JournalConfig {
+        session,
+        segment_bytes: section.segment_bytes as usize,
+        retain_bytes: section.retain_bytes,
+        // Never used before by this node: the time of its start.
+        fresh_incarnation: environment.wall().now_ns().max(1),
+        synced_acks: config.sequencer.as_ref().is_some_and(|s| s.durability == Durability::Disk),
+    };
+    let opened = match &begins {
+        Some(chain) => Journal::begin_at(store, &journal, chain),
+        None => Journal::open(store, &journal),
+    };
+    let opened = opened.map_err(AgentError::failed)?;
     let Recovered { chain, cut, unproven, .. } = &opened.recovered;
     if let Some(cut) = cut {
         let (segment, offset, bytes) = (cut.segment, cut.offset, cut.bytes);
         warn!("cut off a torn end: segment {segment}, byte {offset}, {bytes} bytes ({})", cut.fault);
     }
     match unproven {
+        _ if begins.is_some() => info!("session {session} goes on from an image at message {}", chain.next()),
         Some(journal::Unproven::New) => {
             info!("a new journal in {} begins session {session}", section.dir.display())
         }
@@ -377,7 +386,8 @@ fn open_journal(
 /// Where everything stands at the start: what is in the journal is appended, what was published is committed.
 fn watermarks(recovered: &Recovered, synced: SeqNo) -> Watermarks {
     let next = recovered.chain.next();
-    let published = recovered.published.min(next);
+    // What came before the oldest was removed because nobody needed it any more.
+    let published = recovered.published.max(recovered.oldest).min(next);
     Watermarks {
         appended: Watermark::starting_at(next),
         durable: Watermark::starting_at(synced),
