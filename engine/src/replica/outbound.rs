@@ -399,9 +399,17 @@ impl Outbound {
             history.advance();
         }
         if packer.is_empty() {
+            self.check_cursor(history);
             return 0;
         }
         packer.finish(&self.origin, &previous, head, crc32c::crc32c)
+    }
+
+    /// There is no frame at the cursor: what comes next was removed while the peer took its time, perhaps.
+    fn check_cursor(&mut self, history: &mut impl History) {
+        if history.peek().is_none() && position_of(history, self.cursor.at).is_none() {
+            self.state = State::NeedsImage;
+        }
     }
 
     fn on_written(&mut self, now: Nanos, len: usize) {

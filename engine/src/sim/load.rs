@@ -33,6 +33,8 @@ pub(super) struct LoadPlan {
     /// Tells its orders and stocks apart from those of other sources.
     pub(super) source: u16,
     pub(super) messages: u64,
+    /// No message is due before, in the world's time.
+    pub(super) first: Nanos,
     /// When the last message is due.
     pub(super) last: Nanos,
     /// Length of the longest message that is not ITCH; 0 for ITCH only.
@@ -43,7 +45,8 @@ pub(super) struct LoadPlan {
 
 impl Load {
     pub(super) fn new(plan: LoadPlan, dice: &mut Dice) -> Load {
-        let mut due: Vec<_> = (1..plan.messages).map(|_| Nanos(dice.below(plan.last.0))).collect();
+        let mut due: Vec<_> =
+            (1..plan.messages).map(|_| plan.first + Nanos(dice.below(plan.last.0 - plan.first.0))).collect();
         due.push(plan.last);
         due.sort_unstable();
         // Real feeds come in bursts: a third of the messages comes together with the one before.
@@ -252,7 +255,8 @@ mod tests {
 
     #[test]
     fn is_a_market_that_books_understand() {
-        let plan = LoadPlan { source: 1, messages: 500, last: Nanos(1_000), filler_bytes: 0 };
+        let (first, last) = (Nanos::ZERO, Nanos(1_000));
+        let plan = LoadPlan { source: 1, messages: 500, first, last, filler_bytes: 0, filler_least: 1 };
         let load = Load::new(plan, &mut Dice::new(3, Purpose::Load));
         let config = BooksConfig { expected_orders: 64, max_orders: 64, seed: 0 };
         let mut books = Books::new(config).unwrap();

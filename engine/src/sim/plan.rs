@@ -21,6 +21,8 @@ const CLASS_CHANCES: u32 = 35;
 const MOST_EPISODES: u64 = 12;
 /// Chances in a hundred that journals do not reach back to the beginning, where that is possible.
 const RETAIN_CHANCES: u32 = 20;
+/// How much longer such a run takes, and how long it is calm, so that who keeps everything has it from the beginning.
+const RETAINING: (Nanos, Nanos) = (Nanos::from_millis(80), Nanos::from_millis(40));
 /// After the faults, everybody must have caught up within this.
 const BOUND: Nanos = Nanos::from_secs(2);
 
@@ -174,6 +176,8 @@ impl Plan {
             settings.retain_segments = Some(retention.between(2, 3));
         }
         let heals = dice.span(Nanos::from_millis(15), Nanos::from_millis(160));
+        // What is said is spread over a longer time: a subscriber that is told of a loss finds it in some journal still.
+        let heals = if settings.retain_segments.is_some() { heals + RETAINING.0 } else { heals };
         let link = Link {
             latency: dice.span(Nanos::from_micros(5), Nanos::from_micros(300)),
             jitter: dice.span(Nanos::from_micros(1), Nanos::from_micros(100)),
@@ -189,11 +193,15 @@ impl Plan {
         let mut schedule = Schedule { dice: &mut dice, settings: &settings, nodes: nodes.len(), heals };
         let mut episodes = schedule.draw(&classes);
         if settings.retain_segments.is_some() {
-            // Nobody could tell a subscriber that was cut off for long what it has missed.
-            let served = publishers + sequencers;
-            episodes.retain(|episode| episode.what.leaves_alone(|node| node >= served));
+            // Who keeps everything is there all the time, and there for subscribers.
+            episodes.retain(|episode| episode.begins >= RETAINING.1);
+            episodes.retain(|episode| episode.what.leaves_alone(|node| node + 1 >= publishers + sequencers));
+            nodes[publishers + sequencers - 1].starts = Nanos::ZERO;
         }
-        let max_receive_bytes = dice.pick(&[8 << 10, 64 << 10, 1 << 20]);
+        let mut max_receive_bytes = dice.pick(&[8 << 10, 64 << 10, 1 << 20]);
+        if settings.retain_segments.is_some() {
+            max_receive_bytes = 1 << 20;
+        }
         let loads = draw_loads(seed, &settings, &mut dice, heals);
         let other_loads = draw_loads(!seed, &settings, &mut dice, heals);
         let bound = heals + BOUND;
@@ -219,8 +227,7 @@ fn draw_node(dice: &mut Dice, settings: &Settings, node: usize, heals: Nanos, dr
     } else if node < settings.publishers + settings.sequencers {
         (Kind::Sequencer, settings.sequencer(node))
     } else {
-        let lives = dice.percent(20) || settings.retain_segments.is_some();
-        let start = if lives { Start::Live } else { Start::First };
+        let start = if dice.percent(20) { Start::Live } else { Start::First };
         (Kind::Subscriber { start }, settings.subscriber(node, start))
     };
     let is_late = dice.percent(20);
@@ -253,8 +260,10 @@ fn draw_loads(seed: u64, settings: &Settings, dice: &mut Dice, heals: Nanos) -> 
         // The last message comes when the faults are over: no session ends before.
         let last = heals + Nanos::from_millis(3) + Nanos(load_dice.below(5_000_000));
         let messages = load_dice.magnitude(3, most);
-        let mut plan = LoadPlan { source: source as u16, messages, last, filler_bytes, filler_least: 1 };
+        let (source, first) = (source as u16, Nanos::ZERO);
+        let mut plan = LoadPlan { source, messages, first, last, filler_bytes, filler_least: 1 };
         if settings.retain_segments.is_some() {
+            plan.first = RETAINING.1;
             plan.messages += 300;
             (plan.filler_least, plan.filler_bytes) = (500, settings.max_message_bytes() as u64);
         }
@@ -400,7 +409,10 @@ impl What {
             | What::Restart { node }
             | What::PowerLoss { node, .. }
             | What::Freeze { node }
-            | What::Stall { node } => !is(node),
+            | What::Stall { node }
+            | What::SlowDisk { node }
+            | What::DiskFull { node }
+            | What::SyncFailure { node } => !is(node),
             _ => true,
         }
     }

@@ -39,7 +39,7 @@ pub(super) struct Settings {
     /// Times and sizes of the cluster, if there is one.
     cluster: Cluster,
     min_in_sync: usize,
-    /// Segments that sequencers keep; everything if `None`.
+    /// Segments that all sequencers but the last one keep; everything if `None`. Somebody has to keep what subscribers miss.
     pub(super) retain_segments: Option<u64>,
 }
 
@@ -170,7 +170,9 @@ impl Settings {
             sources: (0..self.publishers).map(source).collect(),
         };
         let segment_bytes = MIN_SEGMENT_BYTES as u64;
-        let retain_bytes = self.retain_segments.map(|segments| segments * segment_bytes);
+        let is_archive = node + 1 == self.publishers + self.sequencers;
+        let retain_bytes =
+            self.retain_segments.filter(|_| !is_archive).map(|segments| segments * segment_bytes);
         let journal = Journal { dir: "memory".into(), segment_bytes, retain_bytes };
         let rewind =
             Rewind { bind: at(node, REWIND_PORT), allow: everybody(), limits: RewindLimits::default() };

@@ -6,6 +6,7 @@ use tracing::{info, warn};
 use super::{Environment, Host, Node, plan};
 use crate::agents::egress::{Egress, EgressPlan};
 use crate::agents::ingress::{Ingress, IngressPlan, IngressTrace, SourcePlan, Watermarks};
+use crate::agents::join::{Handover, Joiner};
 use crate::agents::journal::{JournalUpkeep, Promises, Rebirth, Retired, retired};
 use crate::agents::leadership::{Admission, Directives};
 use crate::agents::links::{self, Desk, Links, LinksPlan};
@@ -24,6 +25,7 @@ use crate::replica::{Broken, Control, Coordinator, JournalState, Member, NodeId}
 use crate::ring::broadcast::Reader;
 use crate::runtime::AgentError;
 use crate::sequencer::StartError;
+use crate::session::Login;
 use crate::stat::Counters;
 use crate::sync::{Flag, Watermark};
 use crate::time::Nanos;
@@ -335,14 +337,34 @@ impl<E: Environment> Assembly<'_, E> {
     /// Gives the watermark below which the journal may be thinned out.
     fn add_snapshot(&mut self, books: BooksConfig) -> Result<Watermark, AgentError> {
         let Some(section) = &self.config.snapshot else { return Ok(self.watermarks.published.clone()) };
+        let reaches_back = self.reader.oldest() == SeqNo::FIRST;
+        let elsewhere = self.feed.snapshot.as_ref().filter(|_| !reaches_back);
+        if !reaches_back && elsewhere.is_none() && self.config.cluster.is_some() {
+            // The order is worth more than books.
+            warn!(
+                "this node serves no snapshots: its journal begins at message {}, and [feed.snapshot] names no other \
+                 server to take books from",
+                self.reader.oldest()
+            );
+            return Ok(self.watermarks.published.clone());
+        }
+        let handover = elsewhere.map(|source| self.add_joiner(source, books));
         let books = Books::new(books).map_err(AgentError::failed)?;
-        let (reader, committed) = (self.reader.clone(), self.watermarks.committed.clone());
-        let session = self.feed.session;
-        let server =
-            SnapshotServer::open(section, session, reader, committed, books, self.meter("snapshot"))?;
+        let record = (self.reader.clone(), self.watermarks.committed.clone());
+        let (session, meter) = (self.feed.session, self.meter("snapshot"));
+        let server = SnapshotServer::open(section, session, record, books, handover, meter)?;
         let applied = server.applied();
         self.node.add_cold(server);
         Ok(applied)
+    }
+
+    /// Fetches books to begin with.
+    fn add_joiner(&mut self, source: &config::SnapshotSource, books: BooksConfig) -> Handover {
+        let handover = Handover::new();
+        let (username, password) = (source.username.clone(), source.password.clone());
+        let login = Login { username, password, session: self.feed.session, next: Some(SeqNo::FIRST) };
+        self.node.add_cold(Joiner::new(source.server.into(), login, books, handover.clone()));
+        handover
     }
 }
 
