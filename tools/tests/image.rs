@@ -112,7 +112,7 @@ fn lines(text: &mut String, of: &str, lines: &[SocketAddrV4]) {
 fn verified(journal: &PathBuf) -> (u64, Value) {
     let report = Seqcast::new("journal").arg("verify").arg(journal).arg("--json").start().good().json();
     assert_eq!(report["whole"], true, "{report}");
-    (report["oldest"].as_u64().expect("a number"), report)
+    (report["first"].as_u64().expect("a number"), report)
 }
 
 #[test]

@@ -88,6 +88,7 @@ fn numbers_at_the_end_of_their_range_are_no_special_case() {
         received: to(1),
         wanted: Some(Reach::to(SeqNo::MAX)),
         committed: to(1),
+        needs_image: false,
     };
     for _ in 0..3 {
         primary.on_ack(NOW, &ack);
