@@ -26,13 +26,14 @@ impl Cluster {
         Cluster { site: Site::new(1), nodes }
     }
 
-    fn common(&self, books_of: usize) -> String {
+    fn common(&self) -> String {
         let rewind: Vec<_> = self.nodes.iter().map(|[_, rewind, _]| format!("\"{rewind}\"")).collect();
+        let books: Vec<_> = self.nodes.iter().map(|[.., books]| format!("\"{books}\"")).collect();
         let mut text = format!(
             "[feed]\nsession = \"{FEED}\"\nrewind_servers = [{}]\n\
-             [feed.snapshot]\nserver = \"{}\"\nusername = \"demo\"\npassword = \"demo\"\n",
+             [feed.snapshot]\nservers = [{}]\nusername = \"demo\"\npassword = \"demo\"\n",
             rewind.join(", "),
-            self.nodes[books_of][2]
+            books.join(", ")
         );
         lines(&mut text, "feed", &self.site.feed);
         text.push_str(
@@ -53,8 +54,7 @@ impl Cluster {
     }
 
     fn config(&self, at: usize) -> PathBuf {
-        // Books from the first node; the first has them from the second.
-        let mut text = self.common(usize::from(at == 0));
+        let mut text = self.common();
         let source = &self.site.sources[0];
         let [_, rewind, snapshot] = self.nodes[at];
         let _ = writeln!(
@@ -121,7 +121,7 @@ fn a_node_that_joins_by_an_image_takes_over_and_no_number_is_lost_or_repeated() 
     let site = &cluster.site;
     let day = site.day(MESSAGES);
     let record = site.path("record.itch");
-    let subscriber = cluster.write("subscriber.toml", &cluster.common(0));
+    let subscriber = cluster.write("subscriber.toml", &cluster.common());
     let subscriber = Seqcast::new("subscribe").arg("--json").arg("--config").arg(subscriber);
     let subscriber = subscriber.arg("--record").arg(&record).arg("--expected-orders=20000").start();
     let mut nodes = vec![Some(cluster.node(0)), Some(cluster.node(1)), None];

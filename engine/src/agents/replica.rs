@@ -14,7 +14,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use seqcast_wire::repl::{self, Datagram};
 use seqcast_wire::{SeqNo, Session};
 
-use self::own::Followed;
+use self::own::{Followed, OwnError};
 use self::peers::{Finding, Peers};
 use super::ingress::Watermarks;
 use super::journal::{Promises, Rebirth, Retired};
@@ -311,9 +311,7 @@ impl<D: Driver> Replica<D> {
             }
         })?;
         if let Some(chain) = begin {
-            let next = chain.next();
-            self.rebirth.leave(chain);
-            return Err(AgentError::failed(format_args!("the journal begins anew at message {next}")));
+            return self.begin_anew(chain);
         }
         let cuts = &mut counts.cuts;
         let mut own = Followed { journal: &mut *journal, reader, error: &mut error, cuts };
@@ -326,6 +324,12 @@ impl<D: Driver> Replica<D> {
             self.watermarks.appended.advance(journal.publish());
             work += 1;
         }
+        self.judge(error, fatal)?;
+        Ok(work)
+    }
+
+    /// What the stream came to that cannot go on.
+    fn judge(&mut self, error: Option<OwnError>, fatal: Option<AppendOutcome>) -> Result<(), AgentError> {
         match (error, fatal) {
             (Some(error), _) => Err(AgentError::failed(error)),
             (None, Some(AppendOutcome::Diverged(Divergence::Verified { next, .. })))
@@ -333,14 +337,21 @@ impl<D: Driver> Replica<D> {
             {
                 self.tell(What::Cut, None, "the journal meets the primary's nowhere: it needs an image");
                 self.inbound.ask_for_image();
-                Ok(work)
+                Ok(())
             }
             (None, Some(AppendOutcome::Diverged(divergence))) => Err(AgentError::failed(divergence)),
             (None, Some(AppendOutcome::Unreadable(seq))) => {
                 Err(AgentError::failed(format_args!("message {seq} of the own journal cannot be read")))
             }
-            _ => Ok(work),
+            _ => Ok(()),
         }
+    }
+
+    /// The journal is to begin where `chain` stands, and with it all agents.
+    fn begin_anew(&mut self, chain: Chain) -> Result<usize, AgentError> {
+        let next = chain.next();
+        self.rebirth.leave(chain);
+        Err(AgentError::failed(format_args!("the journal begins anew at message {next}, from an image")))
     }
 
     /// Carries out what the control decided.

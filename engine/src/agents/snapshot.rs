@@ -74,7 +74,8 @@ struct Client {
 
 impl SnapshotServer {
     /// Listens as `plan` says and keeps `books`, which are empty, up with the committed part of the journal. If the
-    /// beginning of that was removed, books to begin with are asked for `elsewhere`; clients wait until they are there.
+    /// beginning of that was removed, books to begin with are asked for `elsewhere`; clients are sent away until they are
+    /// there.
     ///
     /// # Errors
     /// The address cannot be had; the beginning of the journal was removed, and there is no elsewhere.
@@ -206,6 +207,12 @@ impl SnapshotServer {
         let mut work = 0;
         for at in (0..self.clients.len()).rev() {
             self.clients[at].receive(now);
+            if self.clients[at].wants && self.cursor.is_none() {
+                // Another server has them: better asked now than waited for.
+                self.clients[at].wants = false;
+                self.clients[at].link.reject(now);
+                self.refused += 1;
+            }
             // Books that are behind would make an image that the client has to throw away.
             if self.clients[at].wants
                 && let Some(next) = self.at().filter(|next| *next >= self.committed.load())

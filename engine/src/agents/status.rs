@@ -396,6 +396,7 @@ mod tests {
             ..NodeStatus::starting(0xabc, watermarks)
         };
         status.peers[2] = PeerStatus {
+            needs_image: true,
             verified: Some(seq(20)),
             lag: Nanos(5),
             silent: Some(Nanos(9)),

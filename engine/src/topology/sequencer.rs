@@ -1,5 +1,7 @@
 //! A sequencer's process: alone in its in-sync set, or a node of a cluster.
 
+use std::net::SocketAddrV4;
+
 use seqcast_wire::{SeqNo, Session};
 use tracing::{info, warn};
 
@@ -338,8 +340,9 @@ impl<E: Environment> Assembly<'_, E> {
     fn add_snapshot(&mut self, books: BooksConfig) -> Result<Watermark, AgentError> {
         let Some(section) = &self.config.snapshot else { return Ok(self.watermarks.published.clone()) };
         let reaches_back = self.reader.oldest() == SeqNo::FIRST;
-        let elsewhere = self.feed.snapshot.as_ref().filter(|_| !reaches_back);
-        if !reaches_back && elsewhere.is_none() && self.config.cluster.is_some() {
+        let named = self.feed.snapshot.iter().filter(|_| !reaches_back).flat_map(|source| &source.servers);
+        let others: Vec<_> = named.copied().filter(|server| *server != section.bind).collect();
+        if !reaches_back && others.is_empty() && self.config.cluster.is_some() {
             // The order is worth more than books.
             warn!(
                 "this node serves no snapshots: its journal begins at message {}, and [feed.snapshot] names no other \
@@ -348,7 +351,8 @@ impl<E: Environment> Assembly<'_, E> {
             );
             return Ok(self.watermarks.published.clone());
         }
-        let handover = elsewhere.map(|source| self.add_joiner(source, books));
+        let source = self.feed.snapshot.as_ref().filter(|_| !others.is_empty());
+        let handover = source.map(|source| self.add_joiner(source, others, books));
         let books = Books::new(books).map_err(AgentError::failed)?;
         let record = (self.reader.clone(), self.watermarks.committed.clone());
         let (session, meter) = (self.feed.session, self.meter("snapshot"));
@@ -359,11 +363,16 @@ impl<E: Environment> Assembly<'_, E> {
     }
 
     /// Fetches books to begin with.
-    fn add_joiner(&mut self, source: &config::SnapshotSource, books: BooksConfig) -> Handover {
+    fn add_joiner(
+        &mut self,
+        source: &config::SnapshotSource,
+        servers: Vec<SocketAddrV4>,
+        books: BooksConfig,
+    ) -> Handover {
         let handover = Handover::new();
         let (username, password) = (source.username.clone(), source.password.clone());
         let login = Login { username, password, session: self.feed.session, next: Some(SeqNo::FIRST) };
-        self.node.add_cold(Joiner::new(source.server.into(), login, books, handover.clone()));
+        self.node.add_cold(Joiner::new(servers, login, books, handover.clone()));
         handover
     }
 }
