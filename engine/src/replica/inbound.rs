@@ -53,6 +53,8 @@ pub enum AppendOutcome {
     Diverged(Divergence),
     /// This node's own journal cannot be read at this number: stop.
     Unreadable(SeqNo),
+    /// The image is for this node, whose journal is to begin anew where it stands.
+    Begin,
 }
 
 /// How the primary's history contradicts what was verified.
@@ -161,6 +163,8 @@ pub struct Inbound {
     heartbeat: Nanos,
     promised: u64,
     following: Option<Following>,
+    /// The journal meets the primary's history nowhere: an image is asked for.
+    needs_image: bool,
     stash: Stash,
     committed: Reach,
     /// What the last acknowledgement said: verified, received, wanted.
@@ -190,6 +194,7 @@ impl Inbound {
             heartbeat: config.heartbeat,
             promised,
             following: None,
+            needs_image: false,
             stash: Stash::new(config.stash_datagrams, config.max_datagram_bytes),
             committed,
             said: None,
@@ -241,6 +246,9 @@ impl Inbound {
         if let Err(fault) = following.hear(append) {
             return self.fault(fault);
         }
+        if self.needs_image {
+            return AppendOutcome::Accepted;
+        }
         match following.take(append.previous, append.frames, standby, &mut self.stats) {
             Ok(Taken::All) => {}
             Ok(_) if append.frames.is_empty() => {}
@@ -249,6 +257,28 @@ impl Inbound {
             Err(fault) => return self.fault(fault),
         }
         self.poll(standby)
+    }
+
+    /// What is verified is not the primary's after all, and nobody ever counted on it: asks for an image from now on.
+    pub fn ask_for_image(&mut self) {
+        self.needs_image = true;
+        self.stash.clear();
+        self.said = None;
+    }
+
+    /// Takes an image. Only what is not known to be committed, or covered by the image, may be given up for it.
+    pub fn on_image(&mut self, image: &repl::Image<'_>) -> AppendOutcome {
+        if let Some(refused) = self.refuse(&image.origin) {
+            return refused;
+        }
+        let Some(following) = &self.following else { return AppendOutcome::Accepted };
+        self.stats.datagrams += 1;
+        let leads_on = self.needs_image || image.position.at > following.verified.at;
+        if image.replaces == self.me.incarnation && leads_on {
+            return AppendOutcome::Begin;
+        }
+        self.stats.useless_images += 1;
+        AppendOutcome::Accepted
     }
 
     /// Why a datagram is none of this stream.
@@ -285,7 +315,9 @@ impl Inbound {
 
     /// Goes on with what waits for room in the journal or for its turn. Call in every duty cycle.
     pub fn poll(&mut self, standby: &mut impl Standby) -> AppendOutcome {
-        let Some(following) = &mut self.following else { return AppendOutcome::Accepted };
+        let Some(following) = self.following.as_mut().filter(|_| !self.needs_image) else {
+            return AppendOutcome::Accepted;
+        };
         while let Some((from, frames)) = self.stash.first()
             && from.at <= following.verified.at
         {
@@ -358,6 +390,7 @@ impl Inbound {
             wanted: self.wanted(),
             committed: self.committed,
             is_deaf: false,
+            needs_image: self.needs_image && self.following.is_some(),
         }
     }
 
@@ -409,6 +442,7 @@ impl Inbound {
             heartbeat: _,
             promised,
             following,
+            needs_image,
             stash: _,
             committed,
             said: _,
@@ -420,7 +454,7 @@ impl Inbound {
             let Following { epoch, primary, verified, is_confirmed, head, sent, broken: _ } = following;
             (epoch, primary, verified, is_confirmed, head, sent)
         });
-        (me, promised, following, committed)
+        (me, promised, following, needs_image, committed)
     }
 }
 

@@ -225,7 +225,10 @@ impl Node {
             | AppendOutcome::Foreign
             | AppendOutcome::NotPrimary(_) => {}
             AppendOutcome::HigherEpoch { epoch, .. } => self.control.on_higher_epoch(EARLY, epoch),
-            AppendOutcome::Damaged(_) | AppendOutcome::Diverged(_) | AppendOutcome::Unreadable(_) => {
+            AppendOutcome::Damaged(_)
+            | AppendOutcome::Diverged(_)
+            | AppendOutcome::Unreadable(_)
+            | AppendOutcome::Begin => {
                 self.diverged = true;
             }
         }
