@@ -53,6 +53,8 @@ pub enum AppendOutcome {
     Diverged(Divergence),
     /// This node's own journal cannot be read at this number: stop.
     Unreadable(SeqNo),
+    /// The image is for this node, whose journal is to begin anew where it stands.
+    Begin,
 }
 
 /// How the primary's history contradicts what was verified.
@@ -161,8 +163,8 @@ pub struct Inbound {
     heartbeat: Nanos,
     promised: u64,
     following: Option<Following>,
-    /// Nothing is acknowledged, not even that this node is there.
-    silent: bool,
+    /// The journal meets the primary's history nowhere: an image is asked for.
+    needs_image: bool,
     stash: Stash,
     committed: Reach,
     /// What the last acknowledgement said: verified, received, wanted.
@@ -192,7 +194,7 @@ impl Inbound {
             heartbeat: config.heartbeat,
             promised,
             following: None,
-            silent: false,
+            needs_image: false,
             stash: Stash::new(config.stash_datagrams, config.max_datagram_bytes),
             committed,
             said: None,
@@ -220,18 +222,17 @@ impl Inbound {
         let (sent, broken) = (Reach::NOTHING, self.broken);
         let is_confirmed = verified == Position::START;
         self.following = Some(Following { epoch, primary, verified, is_confirmed, head: None, sent, broken });
-        self.silent = false;
         self.stash.clear();
         self.committed = self.committed.max(verified.at);
         self.said = None;
     }
 
-    /// Follows nobody and acknowledges nothing until [`Inbound::follow`]: this node is a candidate, or became primary,
-    /// in `promised`. Call it before the promise is sent anywhere.
+    /// Follows nobody and acknowledges nothing but that it is there, until [`Inbound::follow`]: this node is a candidate,
+    /// or became primary, in `promised`. Call it before the promise is sent anywhere.
     pub fn stop_acking(&mut self, promised: u64) {
         self.promised = self.promised.max(promised);
         self.following = None;
-        self.silent = true;
+        self.said = None;
         self.stash.clear();
     }
 
@@ -245,6 +246,9 @@ impl Inbound {
         if let Err(fault) = following.hear(append) {
             return self.fault(fault);
         }
+        if self.needs_image {
+            return AppendOutcome::Accepted;
+        }
         match following.take(append.previous, append.frames, standby, &mut self.stats) {
             Ok(Taken::All) => {}
             Ok(_) if append.frames.is_empty() => {}
@@ -253,6 +257,28 @@ impl Inbound {
             Err(fault) => return self.fault(fault),
         }
         self.poll(standby)
+    }
+
+    /// What is verified is not the primary's after all, and nobody ever counted on it: asks for an image from now on.
+    pub fn ask_for_image(&mut self) {
+        self.needs_image = true;
+        self.stash.clear();
+        self.said = None;
+    }
+
+    /// Takes an image. Only what is not known to be committed, or covered by the image, may be given up for it.
+    pub fn on_image(&mut self, image: &repl::Image<'_>) -> AppendOutcome {
+        if let Some(refused) = self.refuse(&image.origin) {
+            return refused;
+        }
+        let Some(following) = &self.following else { return AppendOutcome::Accepted };
+        self.stats.datagrams += 1;
+        let leads_on = self.needs_image || image.position.at > following.verified.at;
+        if image.replaces == self.me.incarnation && leads_on {
+            return AppendOutcome::Begin;
+        }
+        self.stats.useless_images += 1;
+        AppendOutcome::Accepted
     }
 
     /// Why a datagram is none of this stream.
@@ -289,7 +315,9 @@ impl Inbound {
 
     /// Goes on with what waits for room in the journal or for its turn. Call in every duty cycle.
     pub fn poll(&mut self, standby: &mut impl Standby) -> AppendOutcome {
-        let Some(following) = &mut self.following else { return AppendOutcome::Accepted };
+        let Some(following) = self.following.as_mut().filter(|_| !self.needs_image) else {
+            return AppendOutcome::Accepted;
+        };
         while let Some((from, frames)) = self.stash.first()
             && from.at <= following.verified.at
         {
@@ -324,32 +352,20 @@ impl Inbound {
         }
     }
 
-    /// Writes the acknowledgement that is due into `buffer` and gives its length; 0 when none is. It goes to the primary
-    /// that is followed; as long as there is none, to every peer. `chain` is the journal's, with everything appended
+    /// The acknowledgement that is due, if one is; [`Inbound::on_acked`] when it was sent. It goes to the primary that is
+    /// followed; as long as there is none, or it is doubted, to every peer. `chain` is the journal's, with everything appended
     /// published: a killed process leaves what was acknowledged. `durable` is how far the journal is synced, when
     /// acknowledgements wait for the disk.
-    pub fn poll_ack(
-        &mut self,
-        now: Nanos,
-        chain: &Chain,
-        durable: Option<Reach>,
-        buffer: &mut [u8],
-    ) -> usize {
-        if self.silent {
-            return 0;
-        }
+    pub fn poll_ack(&self, now: Nanos, chain: &Chain, durable: Option<Reach>) -> Option<repl::Ack> {
         let ack = self.ack(chain, durable);
-        let says = (ack.verified, ack.received, ack.wanted);
-        if self.said == Some(says) && now < self.ack_due {
-            return 0;
-        }
-        let len = ack.emit(buffer, crc32c::crc32c);
-        if len > 0 {
-            self.stats.acks += 1;
-            self.said = Some(says);
-            self.ack_due = now + self.heartbeat;
-        }
-        len
+        (self.said != Some(says(&ack)) || now >= self.ack_due).then_some(ack)
+    }
+
+    /// `ack` was sent.
+    pub fn on_acked(&mut self, now: Nanos, ack: &repl::Ack) {
+        self.stats.acks += 1;
+        self.said = Some(says(ack));
+        self.ack_due = now + self.heartbeat;
     }
 
     fn ack(&self, chain: &Chain, durable: Option<Reach>) -> repl::Ack {
@@ -373,6 +389,8 @@ impl Inbound {
             received,
             wanted: self.wanted(),
             committed: self.committed,
+            is_deaf: false,
+            needs_image: self.needs_image && self.following.is_some(),
         }
     }
 
@@ -424,7 +442,7 @@ impl Inbound {
             heartbeat: _,
             promised,
             following,
-            silent,
+            needs_image,
             stash: _,
             committed,
             said: _,
@@ -436,7 +454,7 @@ impl Inbound {
             let Following { epoch, primary, verified, is_confirmed, head, sent, broken: _ } = following;
             (epoch, primary, verified, is_confirmed, head, sent)
         });
-        (me, promised, following, silent, committed)
+        (me, promised, following, needs_image, committed)
     }
 }
 
@@ -457,6 +475,11 @@ impl std::hash::Hash for Inbound {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         self.decisive().hash(state);
     }
+}
+
+/// What an acknowledgement is sent for, when it changes.
+fn says(ack: &repl::Ack) -> (Reach, Reach, Option<Reach>) {
+    (ack.verified, ack.received, ack.wanted)
 }
 
 impl Following {

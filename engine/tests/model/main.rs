@@ -117,7 +117,9 @@ fn three_nodes_and_two_candidates() {
 /// A rule that is broken is found out, by the shortest way there.
 #[test]
 fn every_broken_rule_is_found_out() {
-    for rule in Rule::ALL {
+    // Without these two nothing goes wrong, but nothing goes on either: that is for the simulator.
+    let is_for_liveness = |rule: &Rule| matches!(rule, Rule::ShrinkBelowMinimum | Rule::DeafPrimaryKept);
+    for rule in Rule::ALL.into_iter().filter(|rule| !is_for_liveness(rule)) {
         let power_losses = matches!(rule, Rule::LostJournalEligible | Rule::StaleIncarnationCounted);
         let faults = Faults { power_losses: power_losses.into(), unknown_answers: 1, ..PAIR.faults };
         let bounds = Bounds { faults, broken: Broken::rule(rule), ..PAIR };

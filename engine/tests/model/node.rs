@@ -2,11 +2,11 @@
 //! between them is done here in the same order.
 
 use seqcast_engine::replica::{
-    Action, Answer, AppendOutcome, Broken, Control, ControlConfig, Durability, Head, Inbound, JournalState,
-    Member, NodeId, Reach, Request, Role, StreamConfig, Suspect,
+    Action, Answer, AppendOutcome, Attendance, Broken, Control, ControlConfig, Durability, Head, Inbound,
+    JournalState, Member, NodeId, Reach, Request, Role, Roll, StreamConfig, Suspect,
 };
 use seqcast_engine::time::Nanos;
-use seqcast_wire::repl::{self, Append, Datagram, Origin, Position};
+use seqcast_wire::repl::{Append, Origin, Position};
 use seqcast_wire::{SeqNo, Session};
 
 use crate::log::Log;
@@ -176,6 +176,7 @@ impl Node {
     /// As primary: `node` is gone.
     pub(crate) fn lose(&mut self, node: NodeId) {
         self.tell_history();
+        self.call_the_roll(Some(node));
         self.control.on_lost(node, Suspect::Silent);
         self.settle();
     }
@@ -215,7 +216,7 @@ impl Node {
             committed: Reach::to(stream.committed),
             published: stream.committed,
         };
-        let append = Append { origin, previous: Position::START, head, frames: &frames };
+        let append = Append { origin, is_deaf: false, previous: Position::START, head, frames: &frames };
         let before = self.log.clone();
         match self.inbound.on_append(&append, &mut self.log) {
             AppendOutcome::Accepted if self.inbound.following().is_some() => self.control.on_primary_heard(),
@@ -224,7 +225,10 @@ impl Node {
             | AppendOutcome::Foreign
             | AppendOutcome::NotPrimary(_) => {}
             AppendOutcome::HigherEpoch { epoch, .. } => self.control.on_higher_epoch(EARLY, epoch),
-            AppendOutcome::Damaged(_) | AppendOutcome::Diverged(_) | AppendOutcome::Unreadable(_) => {
+            AppendOutcome::Damaged(_)
+            | AppendOutcome::Diverged(_)
+            | AppendOutcome::Unreadable(_)
+            | AppendOutcome::Begin => {
                 self.diverged = true;
             }
         }
@@ -249,6 +253,23 @@ impl Node {
         self.settle();
     }
 
+    /// As primary: all members are there, but for `gone`.
+    fn call_the_roll(&mut self, gone: Option<NodeId>) {
+        let Some(gate) = self.control.gate() else { return };
+        let others = gate.local().as_slice().iter().filter(|member| member.node != self.me.node);
+        let mut roll = Roll::default();
+        for member in others {
+            let is_there = Some(member.node) != gone;
+            roll.count(Attendance {
+                is_member: true,
+                is_heard: is_there,
+                is_fresh: is_there,
+                keeps_up: true,
+            });
+        }
+        self.control.on_roll(roll);
+    }
+
     fn tell_history(&mut self) {
         self.control.on_history(history(&self.log, self.mark));
     }
@@ -270,6 +291,7 @@ impl Node {
             }
         }
         let next = self.log.next();
+        self.call_the_roll(None);
         if let (true, Some(gate)) = (self.is_primary(), self.control.gate_mut()) {
             gate.on_numbered(next);
             gate.on_appended(next);
@@ -297,10 +319,8 @@ impl Node {
         if self.is_primary() || self.diverged {
             return None;
         }
-        let mut buffer = [0; repl::ACK_BYTES];
         // What was said last and when matters to the network only.
-        let len = self.inbound.clone().poll_ack(LATE, self.log.chain(), None, &mut buffer);
-        let Ok(Datagram::Ack(ack)) = Datagram::parse(&buffer[..len], crc32c::crc32c) else { return None };
+        let ack = self.inbound.poll_ack(LATE, self.log.chain(), None)?;
         let (_, primary) = self.inbound.following()?;
         Some((primary.node, Acknowledgement { epoch: ack.origin.epoch, verified: ack.verified.next }))
     }
