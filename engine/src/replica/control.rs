@@ -1,6 +1,8 @@
 //! The role of a node: who leads, who follows, and how that changes. The rules are those of the architecture's page on
 //! failover; each stands as a comment where it is kept.
 
+#[cfg(feature = "sim")]
+mod alike;
 mod change;
 mod decision;
 
@@ -718,56 +720,6 @@ impl Control {
         self.act(Action::Promise(self.promised));
         self.tell(Notice::Standing { epoch: self.promised });
         self.state = State::Primary { renewal: Some(renewal) };
-    }
-
-    /// All that decides what it does next, but for its settings: not what people were told.
-    #[cfg(feature = "sim")]
-    fn decisive(&self) -> impl PartialEq + std::hash::Hash + '_ {
-        let Control {
-            config,
-            state,
-            gate,
-            roll,
-            promised,
-            durable,
-            seen,
-            history,
-            known,
-            asked,
-            read_due,
-            change_due,
-            wanted,
-            told: _,
-            actions: _,
-            broken: _,
-        } = self;
-        (
-            config.me,
-            state,
-            gate,
-            roll,
-            (promised, durable, seen, history, known),
-            (asked, read_due, change_due, wanted),
-        )
-    }
-}
-
-/// Two are equal when they will act alike: for whoever explores all that may become of one. Ask between inputs, when all
-/// actions are taken.
-#[cfg(feature = "sim")]
-impl PartialEq for Control {
-    fn eq(&self, other: &Control) -> bool {
-        self.decisive() == other.decisive()
-    }
-}
-
-#[cfg(feature = "sim")]
-impl Eq for Control {}
-
-#[cfg(feature = "sim")]
-impl std::hash::Hash for Control {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.decisive().hash(state);
     }
 }
 
