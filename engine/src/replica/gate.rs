@@ -421,6 +421,11 @@ impl CommitGate {
         self.unresolved = true;
     }
 
+    /// Whether a swap failed or its answer is unknown, and the record was not read since.
+    pub fn is_unresolved(&self) -> bool {
+        self.unresolved
+    }
+
     /// The coordinator's record was read: who is primary of which epoch, and the stored set. When this node still is,
     /// an outstanding change counts as done if the record shows it, and is to be swapped again if not.
     pub fn on_record(&mut self, epoch: u64, primary: NodeId, stored: &Members) -> Standing {

@@ -139,8 +139,8 @@ pub enum Suspect {
     /// It does not keep up.
     #[error("it does not keep up")]
     Lagging,
-    /// It says that it hears too few, and others hear this node.
-    #[error("it hears too few")]
+    /// It says that it hears too few nodes, or not the coordinator, and others hear this node.
+    #[error("it hears too few nodes, or not the coordinator")]
     Deaf,
     /// An operator said so.
     #[error("an operator's command")]
