@@ -45,6 +45,7 @@ fn bytes_of(datagram: &Datagram<'_>) -> Vec<u8> {
         Datagram::Append(append) => append.emit(&mut buffer, crc32c),
         Datagram::Ack(ack) => ack.emit(&mut buffer, crc32c),
         Datagram::Refuse(refuse) => refuse.emit(&mut buffer, crc32c),
+        Datagram::Image(image) => image.emit(&mut buffer, crc32c),
     };
     buffer.truncate(len);
     buffer
@@ -64,8 +65,9 @@ fn datagrams() -> Vec<Vec<u8>> {
     let heartbeat = Append { previous: tail, head, is_deaf: true, frames: &[], ..append };
     let tail = Position { at: to(7), ..tail };
     let (received, wanted) = (to(6), Some(to(9)));
-    let (verified, committed, is_deaf) = (to(5), to(4), false);
-    let ack = Ack { origin: origin(1, 9), tail, verified, received, wanted, committed, is_deaf };
+    let (verified, committed) = (to(5), to(4));
+    let (is_deaf, needs_image) = (false, false);
+    let ack = Ack { origin: origin(1, 9), tail, verified, received, wanted, committed, is_deaf, needs_image };
     let nothing = Reach::NOTHING;
     let hello = Ack {
         origin: origin(1, 0),

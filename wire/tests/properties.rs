@@ -304,9 +304,15 @@ proptest! {
         let wanted = Some(Reach::to(c.next.saturating_add(hole))).filter(|wanted| wants && *wanted > c);
         let tail = Position { at: d, epoch, crc };
         let (verified, received, committed) = (b, c, a);
-        let ack = Datagram::Ack(repl::Ack { origin, tail, verified, received, wanted, committed, is_deaf });
+        let needs_image = crc.is_multiple_of(2);
+        let ack = repl::Ack { origin, tail, verified, received, wanted, committed, is_deaf, needs_image };
         let refuse = Datagram::Refuse(repl::Refuse { origin });
-        for datagram in [append, ack, refuse] {
+        let mut bytes = vec![0; 300];
+        let sources = (0..words.min(9)).map(|_| (b.next, origin.session));
+        let position = Position { at: Reach::to(b.next), ..previous };
+        let len = repl::emit_image(&origin, &position, epoch, epoch, sources, &mut bytes, checks::crc32c);
+        let image = Datagram::parse(&bytes[..len], checks::crc32c).unwrap();
+        for datagram in [append, Datagram::Ack(ack), refuse, image] {
             let mut buffer = vec![0; 300];
             let len = checks::emit_repl(&datagram, &mut buffer, checks::crc32c);
             buffer.truncate(len);

@@ -7,6 +7,7 @@ use std::thread::{self, Thread};
 use crossbeam::queue::ArrayQueue;
 use tracing::{error, info, warn};
 
+use crate::frame::Chain;
 use crate::journal::{Journal, Mark, Preparer, Syncer, close};
 use crate::runtime::{Agent, AgentError};
 use crate::sync::Watermark;
@@ -21,6 +22,39 @@ pub type Retired = Arc<ArrayQueue<Journal>>;
 /// A place for one journal.
 pub fn retired() -> Retired {
     Arc::new(ArrayQueue::new(1))
+}
+
+/// Where a node's journal is to begin anew: left by the agent that was given an image, when it ends, for whoever starts the
+/// node's agents again. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Rebirth(Arc<ArrayQueue<Chain>>);
+
+impl Rebirth {
+    /// Nothing is to begin anew.
+    pub fn new() -> Rebirth {
+        Rebirth(Arc::new(ArrayQueue::new(1)))
+    }
+
+    /// The journal is to begin where `chain` stands.
+    pub fn leave(&self, chain: Chain) {
+        self.0.force_push(chain);
+    }
+
+    /// Whether something was left.
+    pub fn is_due(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// Takes what was left.
+    pub fn take(&self) -> Option<Chain> {
+        self.0.pop()
+    }
+}
+
+impl Default for Rebirth {
+    fn default() -> Rebirth {
+        Rebirth::new()
+    }
 }
 
 /// Promises of epochs that the replica agent wants durable, and those that are. Clones share them.

@@ -14,21 +14,22 @@ use std::net::SocketAddrV4;
 use seqcast_wire::repl::{self, Datagram};
 use seqcast_wire::{SeqNo, Session};
 
-use self::own::Followed;
+use self::own::{Followed, OwnError};
 use self::peers::{Peer, Peers, Review};
 use super::ingress::Watermarks;
-use super::journal::{Promises, Retired};
+use super::journal::{Promises, Rebirth, Retired};
 use super::leadership::{Admission, Directive, Directives, Lead};
 use super::links::{CommandOutcome, Desk, LinkChange};
 use super::meter::Meter;
 use super::status::What;
 use super::steward::CoordinatorClient;
-use crate::frame::{Chain, Frame};
+use crate::frame::{Chain, Frame, SourceState};
 use crate::io::{Bind, Destination, Driver, EndpointId, EndpointSpec};
 use crate::journal::{AppendError, Journal, JournalReader, Published};
+use crate::limits::MAX_SOURCES;
 use crate::replica::{
-    Action, Answer, AppendOutcome, Broken, CommitGate, Control, DetectorConfig, Head, Hearing, Inbound,
-    JournalState, Member, Position, Reach, Refusals, Role, StreamConfig, Verdict,
+    Action, Answer, AppendOutcome, Broken, CommitGate, Control, DetectorConfig, Divergence, Head, Hearing,
+    Inbound, JournalState, Member, Position, Reach, Refusals, Role, StreamConfig, Verdict,
 };
 use crate::ring::broadcast::Reader;
 use crate::runtime::{Agent, AgentError, WallClock};
@@ -68,6 +69,10 @@ pub struct ReplicaPlan {
     pub reader: JournalReader,
     /// Where the journal goes in the end.
     pub retired: Retired,
+    /// Where it is told that the journal is to begin anew.
+    pub rebirth: Rebirth,
+    /// The point where the journal begins, if that is only taken to be committed because what came before was removed.
+    pub assumed: Option<SeqNo>,
     /// The published watermark that survives the process; on a standby, what it knows to be published.
     pub mark: Published,
     /// Shared with the other agents.
@@ -110,6 +115,8 @@ pub struct Replica<D> {
     journal: Option<Journal>,
     reader: JournalReader,
     retired: Retired,
+    rebirth: Rebirth,
+    assumed: Option<SeqNo>,
     mark: Published,
     watermarks: Watermarks,
     listeners: Vec<Directives>,
@@ -148,6 +155,16 @@ fn gate_number(reach: Reach) -> SeqNo {
 
 fn reach_of(chain: &Chain) -> Reach {
     Reach { next: chain.next(), ended: chain.ended() }
+}
+
+/// Where an image says that the order stands; `None` when it knows more sources than there can be.
+fn chain_of(image: &repl::Image<'_>) -> Option<Chain> {
+    let mut sources = Box::new([SourceState::NONE; MAX_SOURCES]);
+    for (at, (next, session)) in image.sources.iter().enumerate() {
+        *sources.get_mut(at)? = SourceState { session, next };
+    }
+    let Position { at, epoch, crc } = image.position;
+    Some(Chain::resume(at.next, crc, epoch, image.stamp_ns, sources))
 }
 
 /// What a gate's number means in a journal that goes as far as `whole`.
@@ -189,6 +206,8 @@ impl<D: Driver> Replica<D> {
             journal: Some(plan.journal),
             reader: plan.reader,
             retired: plan.retired,
+            rebirth: plan.rebirth,
+            assumed: plan.assumed,
             mark: plan.mark,
             watermarks: plan.watermarks,
             listeners: plan.listeners,
@@ -246,6 +265,7 @@ impl<D: Driver> Replica<D> {
         let Some(journal) = journal else { return Ok(0) };
         let mut error = None;
         let mut fatal = None;
+        let mut begin = None;
         let before = Position::from(journal.chain());
         let mut work = driver.poll_rx(now, RECEIVE_LIMIT, |received| {
             let Ok(datagram) = Datagram::parse(received.bytes, crc32c::crc32c) else {
@@ -287,8 +307,18 @@ impl<D: Driver> Replica<D> {
                     }
                 }
                 Datagram::Refuse(repl::Refuse { origin }) => control.on_refused(now, origin.epoch),
+                Datagram::Image(image) => match inbound.on_image(&image) {
+                    AppendOutcome::Accepted => peers.on_heard(now, node),
+                    AppendOutcome::Begin => begin = chain_of(&image),
+                    AppendOutcome::Stale => *refuse = Some(received.from),
+                    AppendOutcome::HigherEpoch { epoch, .. } => control.on_higher_epoch(now, epoch),
+                    _ => counts.strange_datagrams += 1,
+                },
             }
         })?;
+        if let Some(chain) = begin {
+            return self.begin_anew(chain);
+        }
         let cuts = &mut counts.cuts;
         let mut own = Followed { journal: &mut *journal, reader, error: &mut error, cuts };
         match inbound.poll(&mut own) {
@@ -300,14 +330,34 @@ impl<D: Driver> Replica<D> {
             self.watermarks.appended.advance(journal.publish());
             work += 1;
         }
+        self.judge(error, fatal)?;
+        Ok(work)
+    }
+
+    /// What the stream came to that cannot go on.
+    fn judge(&mut self, error: Option<OwnError>, fatal: Option<AppendOutcome>) -> Result<(), AgentError> {
         match (error, fatal) {
             (Some(error), _) => Err(AgentError::failed(error)),
+            (None, Some(AppendOutcome::Diverged(Divergence::Verified { next, .. })))
+                if Some(next) == self.assumed =>
+            {
+                self.tell(What::Cut, None, "the journal meets the primary's nowhere: it needs an image");
+                self.inbound.ask_for_image();
+                Ok(())
+            }
             (None, Some(AppendOutcome::Diverged(divergence))) => Err(AgentError::failed(divergence)),
             (None, Some(AppendOutcome::Unreadable(seq))) => {
                 Err(AgentError::failed(format_args!("message {seq} of the own journal cannot be read")))
             }
-            _ => Ok(work),
+            _ => Ok(()),
         }
+    }
+
+    /// The journal is to begin where `chain` stands, and with it all agents.
+    fn begin_anew(&mut self, chain: Chain) -> Result<usize, AgentError> {
+        let next = chain.next();
+        self.rebirth.leave(chain);
+        Err(AgentError::failed(format_args!("the journal begins anew at message {next}, from an image")))
     }
 
     /// Carries out what the control decided.
@@ -432,13 +482,14 @@ impl<D: Driver> Replica<D> {
         let (committed, epoch) = (gate.committed(), gate.epoch());
         let is_admitting = gate.admitting().is_ok() && self.retiring.is_none();
         self.admission.set(if is_admitting { epoch } else { 0 });
+        let local = *gate.local();
         let committed = reach_up_to(committed, tail.at);
         self.committed(committed);
         self.tell_progress(gate_number(committed), is_admitting);
         let Some(endpoint) = self.endpoint else { return 0 };
         let head = Head { end: tail.at, committed, published: published.min(committed.next) };
         self.peers.say_deaf(self.control.is_deaf());
-        self.peers.send(now, &head, tail, &mut self.driver, endpoint)
+        self.peers.send(now, (&head, &local), tail, &mut self.driver, endpoint)
     }
 
     fn committed(&mut self, committed: Reach) {
@@ -469,6 +520,8 @@ impl<D: Driver> Replica<D> {
             let published = head.published.min(self.inbound.committed().next);
             if published > self.mark.next() {
                 self.mark.advance(published);
+                // For retention: nobody needs here what was published.
+                self.watermarks.published.advance(published);
             }
         }
         let sent = self.acknowledge(now);

@@ -19,6 +19,9 @@ use crate::time::Nanos;
 /// Actions that wait to be taken at most: a transition makes no more than three.
 const MAX_ACTIONS: usize = 16;
 
+/// Epochs grow by takeovers: a datagram that speaks of one so far ahead is forged.
+const MAX_LEAP: u64 = 1 << 32;
+
 /// A primary has this many staggers to renew its epoch when a member has promised a higher one.
 const GRACE: u64 = 10;
 
@@ -44,7 +47,7 @@ pub struct ControlConfig {
 }
 
 /// What the journal tells at the start and at each takeover.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct JournalState {
     /// Number that comes next.
     pub next: SeqNo,
@@ -63,7 +66,7 @@ impl JournalState {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Stage {
     /// Waits for its turn.
     Waiting { until: Nanos },
@@ -77,7 +80,7 @@ enum Stage {
     Resolving { due: Nanos },
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Candidacy {
     /// Whom it followed in which epoch, as long as it still does.
     from: Option<(u64, Member)>,
@@ -88,7 +91,7 @@ struct Candidacy {
     stage: Stage,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum State {
     Joining,
     /// Promising the epoch of `primary`, to follow it then.
@@ -691,7 +694,8 @@ impl Control {
     /// primary needs an epoch that the node may serve.
     pub fn on_refused(&mut self, now: Nanos, epoch: u64) {
         let Some(gate) = &self.gate else { return };
-        if epoch <= gate.epoch() || self.candidacy().is_some() {
+        let is_forged = epoch > self.promised.saturating_add(MAX_LEAP);
+        if epoch <= gate.epoch() || is_forged || self.candidacy().is_some() {
             return;
         }
         let Some(known) = self.known else { return };
@@ -714,6 +718,56 @@ impl Control {
         self.act(Action::Promise(self.promised));
         self.tell(Notice::Standing { epoch: self.promised });
         self.state = State::Primary { renewal: Some(renewal) };
+    }
+
+    /// All that decides what it does next, but for its settings: not what people were told.
+    #[cfg(feature = "sim")]
+    fn decisive(&self) -> impl PartialEq + std::hash::Hash + '_ {
+        let Control {
+            config,
+            state,
+            gate,
+            roll,
+            promised,
+            durable,
+            seen,
+            history,
+            known,
+            asked,
+            read_due,
+            change_due,
+            wanted,
+            told: _,
+            actions: _,
+            broken: _,
+        } = self;
+        (
+            config.me,
+            state,
+            gate,
+            roll,
+            (promised, durable, seen, history, known),
+            (asked, read_due, change_due, wanted),
+        )
+    }
+}
+
+/// Two are equal when they will act alike: for whoever explores all that may become of one. Ask between inputs, when all
+/// actions are taken.
+#[cfg(feature = "sim")]
+impl PartialEq for Control {
+    fn eq(&self, other: &Control) -> bool {
+        self.decisive() == other.decisive()
+    }
+}
+
+#[cfg(feature = "sim")]
+impl Eq for Control {}
+
+#[cfg(feature = "sim")]
+impl std::hash::Hash for Control {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.decisive().hash(state);
     }
 }
 

@@ -108,7 +108,7 @@ pub enum Standing {
     Deposed,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Change {
     Grow(Members),
     Shrink(NodeId),
@@ -464,12 +464,61 @@ impl CommitGate {
         Ok(())
     }
 
+    /// All that decides what it does next, but for its settings.
+    #[cfg(feature = "sim")]
+    fn decisive(&self) -> impl PartialEq + std::hash::Hash {
+        let CommitGate {
+            me,
+            epoch,
+            min_in_sync: _,
+            durability: _,
+            stored,
+            local,
+            present,
+            acked,
+            change,
+            unresolved,
+            deposed,
+            numbered,
+            appended,
+            durable,
+            committed,
+            published,
+            inherited,
+            broken: _,
+        } = *self;
+        let mut said = [(Member::default(), SeqNo::FIRST); MAX_NODES];
+        let members = local.as_slice().iter().copied().zip(acked);
+        said.iter_mut().zip(members).for_each(|(said, member)| *said = member);
+        said[..local.len()].sort_unstable_by_key(|(member, _)| member.node);
+        let sets = (me, epoch, stored, said, present, change, unresolved, deposed);
+        (sets, (numbered, appended, durable, committed, published, inherited))
+    }
+
     fn check_sets(&self) {
         if self.broken != Broken::NONE {
             return;
         }
         assert!(self.local.contains_all(&self.stored), "the local set contains the stored set");
         assert!(self.local.contains(self.me), "the primary is in its own set");
+    }
+}
+
+/// Two are equal when they will act alike: for whoever explores all that may become of one.
+#[cfg(feature = "sim")]
+impl PartialEq for CommitGate {
+    fn eq(&self, other: &CommitGate) -> bool {
+        self.decisive() == other.decisive()
+    }
+}
+
+#[cfg(feature = "sim")]
+impl Eq for CommitGate {}
+
+#[cfg(feature = "sim")]
+impl std::hash::Hash for CommitGate {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.decisive().hash(state);
     }
 }
 

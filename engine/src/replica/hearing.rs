@@ -27,7 +27,7 @@ pub struct Attendance {
 }
 
 /// Which of the nodes are there for a primary. It counts itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Roll {
     heard: usize,
     keeping_up: usize,

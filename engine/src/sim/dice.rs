@@ -23,6 +23,8 @@ pub(super) enum Purpose {
     Coordinator,
     /// What goes wrong for good.
     Lasting,
+    /// Whether journals reach back to the beginning.
+    Retention,
 }
 
 /// One stream.

@@ -78,6 +78,8 @@ classes! {
     Lasting "lasting fault",
     /// A primary that was told to hand over, or a standby to take over.
     Operator "operator's command",
+    /// A node whose journal began anew from an image: it had been away for longer than journals reach back.
+    Image "image",
 }
 
 const CLASSES: usize = FaultClass::ALL.len();

@@ -19,6 +19,10 @@ use crate::time::Nanos;
 const CLASS_CHANCES: u32 = 35;
 /// Faults of the schedule, at most.
 const MOST_EPISODES: u64 = 12;
+/// Chances in a hundred that journals do not reach back to the beginning, where that is possible.
+const RETAIN_CHANCES: u32 = 20;
+/// How much longer such a run takes, and how long it is calm, so that who keeps everything has it from the beginning.
+const RETAINING: (Nanos, Nanos) = (Nanos::from_millis(80), Nanos::from_millis(40));
 /// After the faults, everybody must have caught up within this.
 const BOUND: Nanos = Nanos::from_secs(2);
 /// Chances in a hundred that a fault stays, where the other sequencers must be able to go on.
@@ -187,8 +191,14 @@ impl Plan {
         let publishers = dice.between(1, 3) as usize;
         let subscribers = dice.between(1, 2) as usize;
         let sequencers = dice.pick(&[1, 1, 2, 2, 3, 3, 3, 5]);
-        let settings = Settings::draw(&mut dice, publishers, sequencers);
+        let mut settings = Settings::draw(&mut dice, publishers, sequencers);
+        let mut retention = Dice::new(seed, Purpose::Retention);
+        if settings.may_retain() && retention.percent(RETAIN_CHANCES) {
+            settings.retain_segments = Some(retention.between(2, 3));
+        }
         let heals = dice.span(Nanos::from_millis(15), Nanos::from_millis(160));
+        // What is said is spread over a longer time: a subscriber that is told of a loss finds it in some journal still.
+        let heals = if settings.retain_segments.is_some() { heals + RETAINING.0 } else { heals };
         let link = Link {
             latency: dice.span(Nanos::from_micros(5), Nanos::from_micros(300)),
             jitter: dice.span(Nanos::from_micros(1), Nanos::from_micros(100)),
@@ -202,9 +212,19 @@ impl Plan {
             nodes.push(draw_node(&mut dice, &settings, node, heals, drifts));
         }
         let mut schedule = Schedule { dice: &mut dice, settings: &settings, nodes: nodes.len(), heals };
-        let episodes = schedule.draw(&classes);
-        let max_receive_bytes = dice.pick(&[8 << 10, 64 << 10, 1 << 20]);
-        let lasting = draw_lasting(seed, &settings, heals);
+        let mut episodes = schedule.draw(&classes);
+        if settings.retain_segments.is_some() {
+            // Who keeps everything is there all the time, and there for subscribers.
+            episodes.retain(|episode| episode.begins >= RETAINING.1);
+            episodes.retain(|episode| episode.what.leaves_alone(|node| node + 1 >= publishers + sequencers));
+            nodes[publishers + sequencers - 1].starts = Nanos::ZERO;
+        }
+        let mut max_receive_bytes = dice.pick(&[8 << 10, 64 << 10, 1 << 20]);
+        if settings.retain_segments.is_some() {
+            max_receive_bytes = 1 << 20;
+        }
+        // What stays may take away the one who keeps everything.
+        let lasting = draw_lasting(seed, &settings, heals).filter(|_| settings.retain_segments.is_none());
         let ends = if lasting.is_some() { heals + LASTING_LOAD } else { heals };
         let loads = draw_loads(seed, &settings, &mut dice, ends);
         let other_loads = draw_loads(!seed, &settings, &mut dice, ends);
@@ -216,7 +236,8 @@ impl Plan {
 /// The classes that a seed uses, each with its weight.
 fn draw_classes(dice: &mut Dice) -> Vec<(FaultClass, u64)> {
     let mut classes = Vec::new();
-    for &class in FaultClass::ALL {
+    // An image follows from other faults.
+    for &class in FaultClass::ALL.iter().filter(|class| **class != FaultClass::Image) {
         if dice.percent(CLASS_CHANCES) {
             classes.push((class, dice.between(1, 10)));
         }
@@ -291,7 +312,13 @@ fn draw_loads(seed: u64, settings: &Settings, dice: &mut Dice, heals: Nanos) -> 
         // The last message comes when the faults are over: no session ends before.
         let last = heals + Nanos::from_millis(3) + Nanos(load_dice.below(5_000_000));
         let messages = load_dice.magnitude(3, most);
-        let plan = LoadPlan { source: source as u16, messages, last, filler_bytes };
+        let (source, first) = (source as u16, Nanos::ZERO);
+        let mut plan = LoadPlan { source, messages, first, last, filler_bytes, filler_least: 1 };
+        if settings.retain_segments.is_some() {
+            plan.first = RETAINING.1;
+            plan.messages += 300;
+            (plan.filler_least, plan.filler_bytes) = (500, settings.max_message_bytes() as u64);
+        }
         Arc::new(Load::new(plan, &mut load_dice))
     };
     (0..settings.publishers).map(load).collect()
@@ -418,6 +445,28 @@ impl Schedule<'_> {
             }
             _ => return None,
         })
+    }
+}
+
+impl What {
+    /// Whether it keeps nothing from these nodes.
+    fn leaves_alone(&self, mut is: impl FnMut(usize) -> bool) -> bool {
+        match *self {
+            What::Loss { a, b, .. } | What::AsymmetricLoss { from: a, to: b, .. } => !is(a) && !is(b),
+            What::OneWay { from, to } => !is(from) && !is(to),
+            What::LineLoss { .. } | What::Partition { .. } => false,
+            What::Latency { node, .. }
+            | What::Busy { node, .. }
+            | What::Kill { node }
+            | What::Restart { node }
+            | What::PowerLoss { node, .. }
+            | What::Freeze { node }
+            | What::Stall { node }
+            | What::SlowDisk { node }
+            | What::DiskFull { node }
+            | What::SyncFailure { node } => !is(node),
+            _ => true,
+        }
     }
 }
 

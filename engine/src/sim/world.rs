@@ -17,6 +17,7 @@ use super::referee::{Loads, Referee, Rule};
 use super::shared::Shared;
 use super::trace::{Event, Trace};
 use super::weather;
+use crate::agents::journal::Rebirth;
 use crate::agents::links::{LinkChange, LinkEvent, OperatorCommand, Ticketed};
 use crate::book::Books;
 use crate::journal;
@@ -81,6 +82,8 @@ struct Host {
     kept_down: u32,
     stalls: u32,
     slow_disks: u32,
+    /// Where the journal of its next process is to begin anew.
+    rebirth: Rebirth,
 }
 
 /// See the module's documentation.
@@ -300,7 +303,7 @@ impl World {
             Some(Flaw::Broken(rule)) => Broken::rule(rule),
             _ => Broken::NONE,
         };
-        let started = Process::start(plan, loads.get(node), broken, environment);
+        let started = Process::start(plan, loads.get(node), host.rebirth.clone(), broken, environment);
         match started {
             Ok(process) => {
                 host.life += 1;
@@ -386,7 +389,14 @@ impl World {
             }
             Turn::Failed(what) => {
                 self.close(node, "failed");
-                self.on_failure(node, &what);
+                if self.hosts[node].rebirth.is_due() {
+                    self.shared.lock().fault(FaultClass::Image, node, node);
+                    self.tell_others(node, DOWN);
+                    let when = self.now + self.pace.span(REVIVAL.0, REVIVAL.1);
+                    self.at(when, Due::Start { node });
+                } else {
+                    self.on_failure(node, &what);
+                }
                 true
             }
             Turn::Panicked(what) => {
@@ -438,6 +448,7 @@ impl World {
     fn kill(&mut self, node: usize, class: FaultClass) -> bool {
         let host = &mut self.hosts[node];
         let was_up = host.process.take().is_some();
+        host.rebirth = Rebirth::new();
         host.thaw();
         if was_up {
             self.shared.lock().fault(class, node, node);
@@ -656,6 +667,7 @@ impl Host {
             kept_down: 0,
             stalls: 0,
             slow_disks: 0,
+            rebirth: Rebirth::new(),
         }
     }
 

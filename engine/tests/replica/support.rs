@@ -153,7 +153,8 @@ impl History for Reader<'_> {
     }
 
     fn peek(&mut self) -> Option<&[u8]> {
-        self.log.frames.get(*self.cursor).map(|bytes| &bytes[..])
+        let is_there = *self.cursor + 1 >= self.log.oldest;
+        self.log.frames.get(*self.cursor).filter(|_| is_there).map(|bytes| &bytes[..])
     }
 
     fn advance(&mut self) {

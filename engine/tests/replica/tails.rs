@@ -412,3 +412,39 @@ fn a_setting_that_cannot_work_is_refused() {
     let config = seqcast_engine::replica::StreamConfig { stash_datagrams: 0, ..small() };
     assert!(Inbound::new(&config, member(1), session(), 0, Reach::NOTHING).is_err());
 }
+
+/// A primary that came by a coordinator's old record: it lacks what is committed.
+#[test]
+fn a_primary_that_lacks_what_is_committed_gets_no_acknowledgement() {
+    let primary = Primary::new(&small(), Log::of(&[1, 1]), 9);
+    let mut standby = Follower::following(Log::of(&[1, 1, 2, 2]), 9, 5);
+    let ack = standby.ack(NOW, None).unwrap();
+    assert_eq!((ack.verified, ack.received), (Reach::NOTHING, to(5)), "nobody has seen that it has that");
+    let outcome = standby.on(&primary.heartbeat(3));
+    assert_eq!(outcome, AppendOutcome::Diverged(Divergence::Short { end: seq(3), committed: seq(5) }));
+    // It numbers on, and gets farther than what is committed: what it has there is something else.
+    let longer = Primary::new(&small(), Log::of(&[1, 1, 9, 9, 9]), 9);
+    for datagram in [longer.append(1, 6), longer.append(5, 6), longer.heartbeat(5)] {
+        let mut standby = Follower::following(Log::of(&[1, 1, 2, 2]), 9, 5);
+        let outcome = standby.on(&datagram);
+        assert!(matches!(outcome, AppendOutcome::Diverged(Divergence::Verified { .. })), "{outcome:?}");
+        assert_eq!(standby.ack(NOW, None).unwrap().verified, Reach::NOTHING);
+        assert_eq!((standby.journal.log.next(), standby.journal.cuts.len()), (5, 0));
+    }
+}
+
+#[test]
+fn a_standby_acknowledges_once_it_has_seen_where_it_stands_in_the_primarys_history() {
+    let primary = Primary::new(&small(), Log::of(&[1, 1, 2, 2]), 9);
+    for datagram in [primary.heartbeat(3), primary.append(1, 3), primary.append(2, 4), primary.heartbeat(5)] {
+        let mut standby = Follower::following(Log::of(&[1, 1, 2, 2]), 9, 3);
+        assert_eq!(standby.ack(NOW, None).unwrap().verified, Reach::NOTHING);
+        assert_eq!(standby.on(&datagram), AppendOutcome::Accepted);
+        let ack = standby.ack(NOW, None).unwrap();
+        assert_eq!(ack.verified, ack.received);
+        assert!(ack.verified >= to(3));
+    }
+    let mut standby = Follower::following(Log::of(&[1, 1, 2, 2]), 9, 3);
+    standby.on(&primary.heartbeat(1));
+    assert_eq!(standby.ack(NOW, None).unwrap().verified, Reach::NOTHING, "every history begins so");
+}

@@ -325,7 +325,7 @@ impl World {
             match datagram {
                 Datagram::Append(append) => self.on_append(node, &append),
                 Datagram::Ack(ack) => self.on_ack(node, &ack),
-                Datagram::Refuse(_) => unreachable!(),
+                Datagram::Refuse(_) | Datagram::Image(_) => unreachable!(),
             }
         }
         for node in 0..self.nodes.len() {

@@ -192,8 +192,11 @@ impl<D: Driver> Replica<D> {
         self.meter.set("discarded_frames_total", self.counts.discarded_frames);
         self.meter.set("strange_datagrams_total", self.counts.strange_datagrams);
         self.meter.set("damaged_datagrams_total", self.counts.damaged_datagrams);
+        self.meter.set("stale_datagrams_total", self.inbound.stats().stale_datagrams);
+        self.meter.set("higher_epoch_datagrams_total", self.inbound.stats().higher_epoch_datagrams);
         self.meter.set("cuts_total", self.counts.cuts);
         self.meter.set("damaged_frames_total", self.peers.damaged);
+        self.meter.set("images_total", self.peers.images);
         self.meter.set("ring_lag_bytes", self.ring.lag_bytes());
         if let Some(journal) = &self.journal {
             self.meter.set("next", journal.chain().next().value());
@@ -244,6 +247,7 @@ impl<D: Driver> Replica<D> {
                     lag: stream.map_or(Nanos::ZERO, |stream| stream.lag(now).stuck),
                     silent: peer.heard_at.map(|heard| now.since(heard)),
                     false_suspicions: peer.detector.stats().false_suspicions,
+                    needs_image: stream.is_some_and(|stream| stream.needs_image().is_some()),
                 };
             }
         }

@@ -6,11 +6,12 @@ use seqcast_wire::{SeqNo, Session, repl};
 
 use super::own::Streamed;
 use super::{ReplicaPlan, gate_number};
+use crate::frame::Chain;
 use crate::io::{Destination, Driver, EndpointId};
 use crate::journal::{Cursor, JournalReader};
 use crate::replica::{
-    AckOutcome, Attendance, Broken, CommitGate, Detector, Head, Member, NodeId, Outbound, Position, Roll,
-    Rule, StreamConfig, Suspect,
+    AckOutcome, Attendance, Broken, CommitGate, Detector, Head, Member, Members, NodeId, Outbound, Position,
+    Roll, Rule, StreamConfig, Suspect,
 };
 use crate::runtime::AgentError;
 use crate::time::Nanos;
@@ -30,8 +31,8 @@ pub(super) struct Peer {
     /// The most that it acknowledged in this epoch, in whatever incarnation, and the one that it has now: what counts when
     /// that rule is broken.
     most: SeqNo,
-    /// It has nothing from where the journal begins.
-    pub(super) needs_image: bool,
+    /// Where it is to begin, if it needs an image.
+    image: Option<Chain>,
 }
 
 /// All other nodes.
@@ -44,6 +45,7 @@ pub(super) struct Peers {
     lag_timeout: Nanos,
     broken: Broken,
     pub(super) damaged: u64,
+    pub(super) images: u64,
 }
 
 /// What the acknowledgements and silences of a duty cycle come to. Of several members that are gone, or nodes that arrived,
@@ -75,12 +77,22 @@ impl Peers {
                 stream: None,
                 cursor: None,
                 most: SeqNo::FIRST,
-                needs_image: false,
+                image: None,
             });
         }
         let (config, me, session) = (plan.stream.clone(), plan.me, plan.session);
         let (reader, lag_timeout) = (plan.reader.clone(), plan.lag_timeout);
-        Ok(Peers { list, config, me, session, reader, lag_timeout, broken: plan.broken, damaged: 0 })
+        Ok(Peers {
+            list,
+            config,
+            me,
+            session,
+            reader,
+            lag_timeout,
+            broken: plan.broken,
+            damaged: 0,
+            images: 0,
+        })
     }
 
     pub(super) fn of(&mut self, node: NodeId) -> Option<&mut Peer> {
@@ -101,7 +113,7 @@ impl Peers {
         for peer in &mut self.list {
             let stream = Outbound::new(&self.config, self.me, self.session, epoch, peer.node);
             peer.stream = Some(stream.map_err(AgentError::failed)?);
-            (peer.cursor, peer.most, peer.needs_image) = (None, SeqNo::FIRST, false);
+            (peer.cursor, peer.most, peer.image) = (None, SeqNo::FIRST, None);
             // That it was silent while somebody else led says nothing.
             peer.detector.settle(now);
         }
@@ -128,12 +140,12 @@ impl Peers {
         let mut history = Streamed { reader, cursor, tail, damaged };
         match stream.on_ack(now, ack, &mut history) {
             AckOutcome::Verified { member, verified } => {
-                peer.needs_image = false;
+                peer.image = None;
                 peer.most = peer.most.max(gate_number(verified));
                 gate.on_ack(member, gate.epoch(), gate_number(verified));
             }
-            AckOutcome::NeedsImage { .. } => peer.needs_image = true,
-            AckOutcome::Hello { .. }
+            AckOutcome::NeedsImage { .. }
+            | AckOutcome::Hello { .. }
             | AckOutcome::HigherEpoch(_)
             | AckOutcome::Stale
             | AckOutcome::Foreign
@@ -161,17 +173,26 @@ impl Peers {
     pub(super) fn send<D: Driver>(
         &mut self,
         now: Nanos,
-        head: &Head,
+        (head, local): (&Head, &Members),
         tail: Position,
         driver: &mut D,
         endpoint: EndpointId,
     ) -> usize {
-        let Peers { list, reader, damaged, .. } = self;
+        let Peers { list, reader, damaged, images, .. } = self;
         let mut sent = 0;
         for peer in list {
-            let Peer { address, stream: Some(stream), cursor, .. } = peer else { continue };
+            let Peer { address, stream: Some(stream), cursor, image, .. } = peer else { continue };
             let to = [Destination { endpoint, to: *address }];
             let size = stream.max_datagram_bytes();
+            // What a member of the set has may be all that is left of the order should this node be lost now: it leaves the
+            // set before its journal makes room for an image.
+            if stream.needs_image().is_some_and(|member| !local.contains(member))
+                && let Some(chain) = image_at(reader, head, image)
+                && let Ok(1..) = driver.transmit(&to, size, |buffer| stream.poll_image(now, chain, buffer))
+            {
+                *images += 1;
+                sent += 1;
+            }
             for _ in 0..SEND_LIMIT {
                 let mut history = Streamed { reader, cursor, tail, damaged };
                 match driver.transmit(&to, size, |buffer| stream.poll(now, head, &mut history, buffer)) {
@@ -217,4 +238,13 @@ impl Peers {
         }
         review
     }
+}
+
+/// Where a node is to begin that needs an image: the last committed point of which the journal says itself where the order
+/// stands. So little is left to be streamed, and much can happen before the journal does not reach back there either.
+fn image_at<'a>(reader: &JournalReader, head: &Head, image: &'a mut Option<Chain>) -> Option<&'a Chain> {
+    if image.as_ref().is_none_or(|chain| chain.next() < reader.oldest()) {
+        *image = reader.chain_before(head.committed.next);
+    }
+    image.as_ref()
 }

@@ -128,7 +128,7 @@ pub enum Notice {
 }
 
 /// Why a node is suspected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Suspect {
     /// Its control connection closed.
     #[error("its connection closed")]

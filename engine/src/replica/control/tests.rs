@@ -219,6 +219,35 @@ fn a_member_that_promised_more_makes_the_primary_renew_its_epoch() {
 }
 
 #[test]
+fn a_forged_refusal_of_an_epoch_that_nobody_can_have_promised_changes_nothing() {
+    let mut register = Register::holding(40, 7, 0, &[0, 1, 2]);
+    let mut control = standby(1, &mut register);
+    control.on_suspicion(T0, Suspect::Closed);
+    run(&mut control, T0, &mut register);
+    for epoch in [u64::MAX, u64::MAX - 1, 8 + MAX_LEAP + 1] {
+        control.on_refused(T0, epoch);
+        assert_eq!(run(&mut control, T0, &mut register), []);
+        assert_eq!((control.epoch(), control.promised()), (8, 8));
+    }
+    control.on_refused(T0, 8 + MAX_LEAP);
+    assert_eq!(run(&mut control, T0, &mut register).last(), Some(&Action::Lead { epoch: 9 + MAX_LEAP }));
+}
+
+#[test]
+fn a_forged_higher_epoch_is_looked_up_and_not_believed() {
+    let mut register = Register::holding(40, 7, 0, &[0, 1, 2]);
+    let mut control = standby(1, &mut register);
+    for epoch in [8, u64::MAX] {
+        control.on_higher_epoch(T0, epoch);
+        control.poll(T0);
+        assert_eq!(control.poll_action(), Some(Action::Ask(Request::Read)));
+        control.on_answer(T0, Answer::Read(register.0));
+        assert_eq!(run(&mut control, T0, &mut register), []);
+        assert_eq!((control.role(), control.promised()), (Role::Standby { primary: member(0) }, 7));
+    }
+}
+
+#[test]
 fn a_zombie_whose_renewal_is_lost_refuses_the_winner_until_that_renews_its_epoch_too() {
     let mut register = Register::holding(40, 7, 0, &[0, 1, 2]);
     let mut zombie = standby(1, &mut register);
