@@ -65,7 +65,11 @@ fn an_image_is_said_until_the_peer_has_it() {
     let mut standby = Follower::following(reborn, EPOCH, 15);
     let ack = standby.ack(later, None).unwrap();
     let verified = AckOutcome::Verified { member: member(1), verified: Reach::NOTHING };
-    assert_eq!(primary.on_ack(later, &ack), verified, "it is yet to see that this primary goes on from there");
+    assert_eq!(
+        primary.on_ack(later, &ack),
+        verified,
+        "it is yet to see that this primary goes on from there"
+    );
     assert_eq!((primary.outbound.needs_image(), primary.outbound.stats().images), (None, 2));
     let much_later = later + small().retransmit_after;
     assert_eq!(image(&mut primary, much_later, &chain), None);
