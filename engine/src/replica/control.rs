@@ -1,9 +1,10 @@
 //! The role of a node: who leads, who follows, and how that changes. The rules are those of the architecture's page on
 //! failover; each stands as a comment where it is kept.
 
+#[cfg(feature = "sim")]
+mod alike;
 mod change;
 mod decision;
-mod renewal;
 
 use std::collections::VecDeque;
 
@@ -691,54 +692,34 @@ impl Control {
         }
     }
 
-    /// All that decides what it does next, but for its settings: not what people were told.
-    #[cfg(feature = "sim")]
-    fn decisive(&self) -> impl PartialEq + std::hash::Hash + '_ {
-        let Control {
-            config,
-            state,
-            gate,
-            roll,
-            promised,
-            durable,
-            seen,
-            history,
-            known,
-            asked,
-            read_due,
-            change_due,
-            wanted,
-            told: _,
-            actions: _,
-            broken: _,
-        } = self;
-        (
-            config.me,
-            state,
-            gate,
-            roll,
-            (promised, durable, seen, history, known),
-            (asked, read_due, change_due, wanted),
-        )
-    }
-}
-
-/// Two are equal when they will act alike: for whoever explores all that may become of one. Ask between inputs, when all
-/// actions are taken.
-#[cfg(feature = "sim")]
-impl PartialEq for Control {
-    fn eq(&self, other: &Control) -> bool {
-        self.decisive() == other.decisive()
-    }
-}
-
-#[cfg(feature = "sim")]
-impl Eq for Control {}
-
-#[cfg(feature = "sim")]
-impl std::hash::Hash for Control {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.decisive().hash(state);
+    /// Another node refused this primary: it promised `epoch`. Either somebody took over, or its takeover failed and this
+    /// primary needs an epoch that the node may serve.
+    pub fn on_refused(&mut self, now: Nanos, epoch: u64) {
+        let Some(gate) = &self.gate else { return };
+        let is_forged = epoch > self.promised.saturating_add(MAX_LEAP);
+        if epoch <= gate.epoch() || is_forged || self.candidacy().is_some() {
+            return;
+        }
+        let Some(known) = self.known else { return };
+        if gate.proposal().is_some() {
+            self.read_due = self.read_due.min(now);
+            return;
+        }
+        // The swap compares with the version known: if somebody took over it is lost, and the record says to whom.
+        self.promised = self.promised.max(epoch) + 1;
+        let record = Record { epoch: self.promised, in_sync: *gate.stored(), ..known.record };
+        let renewal = Candidacy {
+            from: None,
+            expected: known.revision,
+            record,
+            is_given: false,
+            stage: Stage::Promising,
+        };
+        // Should the swap be lost, it is as promised here as anywhere: who leads a lower epoch has to hear of it.
+        self.act(Action::StopAcknowledging(self.promised));
+        self.act(Action::Promise(self.promised));
+        self.tell(Notice::Standing { epoch: self.promised });
+        self.state = State::Primary { renewal: Some(renewal) };
     }
 }
 
