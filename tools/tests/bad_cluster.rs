@@ -286,7 +286,16 @@ fn forged(rng: &mut impl Rng, session: Session, node: u16) -> Vec<u8> {
         _ => {
             let tail = Position { at: reach, epoch: 1, crc: rng.random() };
             let (verified, received) = (Reach::NOTHING, Reach::NOTHING);
-            let ack = Ack { origin, tail, verified, received, wanted: Some(reach), committed: reach };
+            let ack = Ack {
+                origin,
+                tail,
+                verified,
+                received,
+                wanted: Some(reach),
+                committed: reach,
+                is_deaf: false,
+                needs_image: false,
+            };
             ack.emit(&mut buffer, crc32c::crc32c)
         }
     };

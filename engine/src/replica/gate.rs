@@ -345,6 +345,9 @@ impl CommitGate {
         if next < committed {
             return Err(ChangeError::Behind { next, committed });
         }
+        if self.broken.is(Rule::StaleIncarnationCounted) {
+            self.leave(member.node);
+        }
         let grown = self.local.with(member).ok_or(ChangeError::NotAddable)?;
         self.change = Some(Change::Grow(grown));
         if !self.broken.is(Rule::GrowAfterSwap) {

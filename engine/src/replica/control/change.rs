@@ -15,7 +15,8 @@ impl Control {
         if is_busy || gate.local().contains(member) {
             return;
         }
-        let stale = gate.local().as_slice().iter().any(|known| known.node == member.node);
+        let stale = gate.local().as_slice().iter().any(|known| known.node == member.node)
+            && !self.broken.is(Rule::StaleIncarnationCounted);
         let started = if stale { gate.try_shrink(member.node) } else { gate.try_grow(member, next) };
         if started.is_ok() {
             self.swap_change();
