@@ -1,7 +1,7 @@
 //! Order books over a generated day, beside the books that anyone would write first.
 //!
 //! `cargo bench --bench book -- [messages] [passes]`, by default 20,000,000 and 5. Times are those that the thread ran
-//! (Linux, `schedstat`), since a wall clock on a shared machine measures its neighbours; medians over the passes, which
+//! (its processor time), since a wall clock on a shared machine measures its neighbours; medians over the passes, which
 //! take turns. Memory is what the process's anonymous memory grew by.
 #![allow(clippy::print_stdout)]
 

@@ -22,8 +22,9 @@ fn stderr(output: &Output) -> String {
 /// The result of a benchmark, which must be complete.
 fn result(bench: &[&str]) -> Value {
     let output = seqcast(&[&["--json", "bench"], &SMALL[..], bench].concat());
-    assert_eq!(output.status.code(), Some(0), "{bench:?}: {}", stderr(&output));
-    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let notices = &result["notices"];
+    assert_eq!(output.status.code(), Some(0), "{bench:?}: {}{notices:#}", stderr(&output));
     assert_eq!(result["is_complete"], true);
     assert!(stderr(&output).contains("repeat 2 of 2"), "progress is told: {}", stderr(&output));
     result
@@ -171,7 +172,7 @@ fn what_is_lost_comes_after_all() {
 fn the_highest_rate_is_searched_for() {
     // Nothing is asked of this machine that a busy one could not do: a second of backlog is allowed.
     let result = result(&["load", "--from", "500", "--to", "2000", "--backlog", "10000"]);
-    assert_eq!(names(&result), ["0 standbys"]);
+    assert_eq!(names(&result), ["no standby"]);
     let rates = values(&result, 0, "sustained rate");
     assert!(rates.iter().all(|rate| (500.0..=2_000.0).contains(rate)), "{rates:?}");
     accounted(&result);

@@ -25,7 +25,7 @@ pub(crate) const MIN_BYTES: usize = 8;
 /// Longest payload.
 pub(crate) const MAX_BYTES: usize = 1_400;
 /// A pong that has not come so long after the last ping will not come.
-const STRAGGLING: Nanos = Nanos::from_millis(200);
+const STRAGGLING: Nanos = Nanos::from_secs(2);
 /// Receive and send buffer of each socket.
 const SOCKET_BYTES: usize = 1 << 20;
 
@@ -217,7 +217,7 @@ pub(super) fn play<W: Wire>(ends: [W; 2], play: Play<'_>, stop: &StopFlag) -> an
             start.wait();
             pong(ponging, play, &clock, over)
         });
-        pin_and_restore(play.place.core(0), || {
+        on_a_pinned_thread(play.place.core(0), || {
             let clock = Clock::new();
             start.wait();
             let played = ping(pinging, play, &clock, stop);
@@ -230,7 +230,7 @@ pub(super) fn play<W: Wire>(ends: [W; 2], play: Play<'_>, stop: &StopFlag) -> an
 }
 
 /// Runs `what` on a thread of its own, pinned: pinning lasts as long as its thread.
-fn pin_and_restore<T: Send>(core: Option<usize>, what: impl FnOnce() -> T + Send) -> T {
+fn on_a_pinned_thread<T: Send>(core: Option<usize>, what: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let pinned = scope.spawn(|| {
             pin_current_thread(core);

@@ -74,3 +74,12 @@ impl Flow {
 pub(super) fn in_words<T: ToString>(values: &[T]) -> String {
     values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
+
+/// So many standbys.
+pub(super) fn standbys_in_words(count: usize) -> String {
+    match count {
+        0 => "no standby".into(),
+        1 => "1 standby".into(),
+        more => format!("{more} standbys"),
+    }
+}

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
+use seqcast_engine::time::Nanos;
+
 use super::jitter::Jitter;
-use super::ping::told;
 use super::report::{Report, Unit, Variant};
 use super::session::{Session, Subject};
 
@@ -47,6 +48,6 @@ pub(crate) fn run(session: &Session) -> anyhow::Result<Report> {
         variant.record("longest gap", Unit::Ns, found.longest_ns as f64);
         variant.keep_latency(GAPS, began, jitter.gaps());
         let gone = mean(|thread| thread.stolen_part) * 100.0;
-        Ok(format!("{gone:.2} % of the time gone, longest gap {}", told(found.longest_ns as f64)))
+        Ok(format!("{gone:.2} % of the time gone, longest gap {}", Nanos(found.longest_ns)))
     })
 }

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 
 use seqcast_engine::time::Nanos;
 
-use super::flow::{Flow, in_words};
+use super::flow::{Flow, in_words, standbys_in_words};
 use super::report::{Report, Unit, Variant};
 use super::session::Session;
 use super::stage::{self, Scene, Seen};
@@ -34,8 +34,7 @@ pub(crate) struct Load {
 pub(crate) fn run(session: &Session, load: &Load) -> anyhow::Result<Report> {
     let (count, _) = session.messages(load.to.get());
     let messages = load.flow.prepare(count)?;
-    let name = |standbys: &usize| format!("{standbys} standbys");
-    let variants = load.standbys.iter().map(|standbys| Variant::new(name(standbys))).collect();
+    let variants = load.standbys.iter().map(|count| Variant::new(standbys_in_words(*count))).collect();
     let what = format!(
         "highest rate at which every message of {} s gets into the book and the last one is no more than {} late",
         session.seconds, load.backlog

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 
 use super::flow::{Flow, in_words};
 use super::observer::WHOLE;
-use super::report::{Figure, Report, Unit, Variant};
+use super::report::{Report, Variant};
 use super::session::Session;
 use super::stage::{self, Scene};
 use crate::output::grouped;
@@ -66,22 +66,12 @@ pub(crate) fn run(session: &Session, loss: &Loss) -> anyhow::Result<Report> {
 
 /// Latency with loss over that without, on as many lines, repeat by repeat.
 fn compare(report: &mut Report, loss: &Loss) {
-    if !loss.losses.contains(&0.0) {
-        return;
-    }
-    let values = |report: &Report, variant: &str, quantile: &str| {
-        let variant = report.variants.iter().find(|known| known.name == variant)?;
-        Some(variant.figure(&format!("{WHOLE}: {quantile}"))?.values.clone())
-    };
     for &lines in &loss.lines {
         for &part in loss.losses.iter().filter(|part| **part > 0.0) {
             for quantile in ["p50", "p90", "p99"] {
-                let with = values(report, &name(lines, part), quantile);
-                let without = values(report, &name(lines, 0.0), quantile);
-                let Some((with, without)) = with.zip(without) else { continue };
-                let ratios = with.iter().zip(&without).map(|(with, without)| with / without).collect();
-                let name = format!("{}: latency / that without loss, {quantile}", name(lines, part));
-                report.ratios.push(Figure::new(name, Unit::Ratio, ratios));
+                let (figure, name) = (format!("{WHOLE}: {quantile}"), name(lines, part));
+                let values = report.quotients([&name, &figure], [&self::name(lines, 0.0), &figure]);
+                report.ratio(format!("{name}: latency / that without loss, {quantile}"), values);
             }
         }
     }
@@ -89,6 +79,7 @@ fn compare(report: &mut Report, loss: &Loss) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::report::Unit;
     use super::super::testing;
     use super::*;
 

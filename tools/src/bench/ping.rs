@@ -3,10 +3,9 @@
 use std::num::NonZeroU64;
 
 use seqcast_engine::config::IoDriver;
-use seqcast_engine::time::Nanos;
 
 use super::echo::{self, Addressing, DriverWire, Play, RawWire, Wire};
-use super::report::{Figure, Report, Unit, Variant};
+use super::report::{Report, Variant};
 use super::schedule::Timing;
 use super::session::{Session, Subject};
 use crate::output::grouped;
@@ -37,7 +36,7 @@ impl Who {
     }
 }
 
-pub(super) fn driver_name(driver: IoDriver) -> &'static str {
+fn driver_name(driver: IoDriver) -> &'static str {
     match driver {
         IoDriver::Auto => "driver auto",
         IoDriver::Uring => "driver uring",
@@ -81,11 +80,12 @@ pub(crate) fn run(session: &Session, ping: &Ping) -> anyhow::Result<Report> {
             play(session, ends, ping.rate, ping.bytes, variant)
         }
     })?;
-    for (at, addressing) in both.into_iter().enumerate() {
+    let p50 = format!("{ROUND_TRIP}: p50");
+    for addressing in both {
+        let raw = Who::Raw(addressing).name();
         for who in who.iter().filter(|who| matches!(who, Who::Ours(_, of) if *of == addressing)) {
-            let name = format!("{} / raw sockets, p50", who.name());
-            let floor = Who::Raw(both[at]).name();
-            report.ratios.extend(ratio(&report, &name, &who.name(), &floor, ROUND_TRIP));
+            let values = report.quotients([&who.name(), &p50], [&raw, &p50]);
+            report.ratio(format!("{} / raw sockets, p50", who.name()), values);
         }
     }
     Ok(report)
@@ -120,22 +120,4 @@ fn play<W: Wire>(
     let p50 = played.round_trips.percentiles().p50;
     variant.record_latency(ROUND_TRIP, played.began, played.round_trips);
     Ok(format!("p50 {p50}"))
-}
-
-/// The p50 of one variant's series over that of another's, repeat by repeat.
-pub(super) fn ratio(report: &Report, name: &str, of: &str, to: &str, series: &str) -> Option<Figure> {
-    let [of, to] = [of, to].map(|variant| p50s(report, variant, series));
-    let values: Vec<f64> = of?.iter().zip(to?).map(|(of, to)| of / to).collect();
-    Some(Figure::new(name, Unit::Ratio, values))
-}
-
-/// The p50 of each repeat of a variant's series, in ns.
-pub(super) fn p50s<'a>(report: &'a Report, variant: &str, series: &str) -> Option<&'a [f64]> {
-    let variant = report.variants.iter().find(|known| known.name == variant)?;
-    Some(&variant.figure(&format!("{series}: p50"))?.values)
-}
-
-/// In ns, for people.
-pub(super) fn told(ns: f64) -> Nanos {
-    Nanos(ns as u64)
 }

@@ -3,10 +3,10 @@
 use std::num::NonZeroU64;
 
 use super::echo::Addressing;
-use super::flow::{Flow, in_words};
+use super::flow::{Flow, in_words, standbys_in_words};
 use super::observer::WHOLE;
-use super::ping::{self, ROUND_TRIP, p50s};
-use super::report::{Figure, Report, Unit, Variant};
+use super::ping::{self, ROUND_TRIP};
+use super::report::{Report, Variant};
 use super::session::Session;
 use super::stage::{self, Scene};
 use crate::output::grouped;
@@ -36,12 +36,7 @@ impl Turn {
         match self {
             Turn::Raw(rate) => format!("raw datagram, {}/s", grouped(rate.get())),
             Turn::Path { rate, standbys } => {
-                let standbys = match standbys {
-                    0 => "no standby".to_owned(),
-                    1 => "1 standby".to_owned(),
-                    more => format!("{more} standbys"),
-                };
-                format!("{standbys}, {}/s", grouped(rate.get()))
+                format!("{}, {}/s", standbys_in_words(standbys), grouped(rate.get()))
             }
         }
     }
@@ -84,36 +79,28 @@ pub(crate) fn run(session: &Session, pipe: &Pipe) -> anyhow::Result<Report> {
 
 /// What standbys cost, and the whole path, in raw round trips of the same run.
 fn compare(report: &mut Report, pipe: &Pipe) {
+    let (whole, round_trip) = (format!("{WHOLE}: p50"), format!("{ROUND_TRIP}: p50"));
     for &rate in &pipe.rates {
         let raw = Turn::Raw(rate).name();
+        let alone = Turn::Path { rate, standbys: 0 }.name();
         for &standbys in &pipe.standbys {
             let path = Turn::Path { rate, standbys }.name();
-            let name = format!("{path}: whole path / raw round trip, p50");
-            let whole = of_series(report, &path, WHOLE, &raw);
-            report.ratios.extend(whole.map(|values| Figure::new(name, Unit::Ratio, values)));
-            if standbys > 0 && pipe.standbys.contains(&0) {
-                let alone = Turn::Path { rate, standbys: 0 }.name();
-                report.ratios.extend(cost_of_safety(report, &path, &alone, &raw));
+            let values = report.quotients([&path, &whole], [&raw, &round_trip]);
+            report.ratio(format!("{path}: whole path / raw round trip, p50"), values);
+            if standbys > 0 {
+                // How much longer the path is than alone, in raw round trips.
+                let with = report.values(&path, &whole).iter().zip(report.values(&alone, &whole));
+                let with = with.zip(report.values(&raw, &round_trip));
+                let values = with.map(|((with, alone), raw)| (with - alone) / raw).collect();
+                report.ratio(format!("{path}: cost of safety / raw round trip, p50"), values);
             }
         }
     }
 }
 
-fn of_series(report: &Report, path: &str, series: &str, raw: &str) -> Option<Vec<f64>> {
-    let (of, raw) = (p50s(report, path, series)?, p50s(report, raw, ROUND_TRIP)?);
-    Some(of.iter().zip(raw).map(|(of, raw)| of / raw).collect())
-}
-
-/// How much longer the path is with standbys than alone, in raw round trips, repeat by repeat.
-fn cost_of_safety(report: &Report, path: &str, alone: &str, raw: &str) -> Option<Figure> {
-    let (of, alone) = (p50s(report, path, WHOLE)?, p50s(report, alone, WHOLE)?);
-    let raw = p50s(report, raw, ROUND_TRIP)?;
-    let values = of.iter().zip(alone).zip(raw).map(|((of, alone), raw)| (of - alone) / raw).collect();
-    Some(Figure::new(format!("{path}: cost of safety / raw round trip, p50"), Unit::Ratio, values))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::report::Unit;
     use super::super::testing;
     use super::*;
 

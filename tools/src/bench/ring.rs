@@ -14,7 +14,7 @@ use seqcast_engine::ring::spsc;
 use seqcast_engine::runtime::{Clock, pin_current_thread};
 use seqcast_engine::stat::Latency;
 
-use super::report::{Figure, Report, Unit, Variant};
+use super::report::{Report, Unit, Variant};
 use super::session::{Session, Subject};
 use super::summary::median;
 
@@ -360,21 +360,14 @@ pub(crate) fn run(session: &Session) -> anyhow::Result<Report> {
 
 /// Each way against crossbeam's queue, with as many threads.
 fn compare(report: &mut Report) {
-    let costs = |name: &str| {
-        let variant = report.variants.iter().find(|variant| variant.name == name)?;
-        Some(variant.figure(COST)?.values.clone())
-    };
-    let mut ratios = Vec::new();
     for yardstick in YARDSTICKS {
         let threads = yardstick.split(',').next().unwrap_or_default();
         let of_as_many = |name: &&str| name.starts_with(threads) && *name != yardstick;
         for name in WAYS.iter().map(|(name, _)| *name).filter(of_as_many) {
-            let Some((ours, theirs)) = costs(name).zip(costs(yardstick)) else { continue };
-            let values = ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs).collect();
-            ratios.push(Figure::new(format!("{name} / crossbeam ArrayQueue"), Unit::Ratio, values));
+            let values = report.quotients([name, COST], [yardstick, COST]);
+            report.ratio(format!("{name} / crossbeam ArrayQueue"), values);
         }
     }
-    report.ratios = ratios;
 }
 
 #[cfg(test)]

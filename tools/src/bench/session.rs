@@ -11,7 +11,7 @@ use seqcast_engine::runtime::StopFlag;
 use super::fingerprint::Fingerprint;
 use super::jitter::Jitter;
 use super::place::Place;
-use super::report::{HostReport, Report, SCHEMA, Variant};
+use super::report::{Figure, HostReport, Report, SCHEMA, Unit, Variant};
 use crate::output::{grouped, say};
 
 /// How to measure.
@@ -82,12 +82,13 @@ impl Session {
         let before = Jitter::measure(&self.place, threads, self.host_check);
         for repeat in 0..self.repeats {
             for turn in 0..variants.len() {
+                let at = (repeat + turn) % variants.len();
+                let variant = &mut variants[at];
+                let found = run(at, variant);
                 if self.stop.is_set() {
                     bail!("interrupted: nothing is kept of {bench}");
                 }
-                let at = (repeat + turn) % variants.len();
-                let variant = &mut variants[at];
-                let found = run(at, variant)?;
+                let found = found?;
                 let name = &variant.name;
                 say(format_args!("{bench}: repeat {} of {}: {name}: {found}", repeat + 1, self.repeats));
             }
@@ -156,6 +157,25 @@ impl Report {
                     self.notices.push(format!("{}: {}: {what}", variant.name, variant.counted(count)));
                 }
             }
+        }
+    }
+
+    /// What each repeat of a variant gave for a figure; nothing when there is no such figure.
+    pub(crate) fn values(&self, variant: &str, figure: &str) -> &[f64] {
+        let variant = self.variants.iter().find(|known| known.name == variant);
+        variant.and_then(|variant| variant.figure(figure)).map_or(&[], |figure| &figure.values)
+    }
+
+    /// One over the other, repeat by repeat.
+    pub(crate) fn quotients(&self, of: [&str; 2], to: [&str; 2]) -> Vec<f64> {
+        let (of, to) = (self.values(of[0], of[1]), self.values(to[0], to[1]));
+        of.iter().zip(to).map(|(of, to)| of / to).collect()
+    }
+
+    /// Adds a figure of one variant against another; not if there is nothing to divide by.
+    pub(crate) fn ratio(&mut self, name: impl Into<String>, values: Vec<f64>) {
+        if !values.is_empty() && values.iter().all(|value| value.is_finite()) {
+            self.ratios.push(Figure::new(name, Unit::Ratio, values));
         }
     }
 

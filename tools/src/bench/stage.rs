@@ -224,7 +224,7 @@ fn assemble(scene: &Scene<'_>, stop: &StopFlag) -> anyhow::Result<Cast> {
         driver = name;
     }
     let mut runtime = config.runtime.clone();
-    let Staged { hot, cold, told } = scene.place.stage(roles, &mut runtime);
+    let Staged { hot, cold, mut told } = scene.place.stage(roles, &mut runtime);
     let notices = cold.iter().flat_map(Node::notices).cloned().collect();
     // Whoever may block is there before whoever waits for it.
     let of_cold = Runtime { threads: Vec::new(), ..config.runtime };
@@ -234,6 +234,9 @@ fn assemble(scene: &Scene<'_>, stop: &StopFlag) -> anyhow::Result<Cast> {
     }
     running.push(hot.launch(&runtime, &counters()?, stop)?);
     running.reverse();
+    told.push(
+        "beside them threads that mostly rest: journals, and with standbys coordinator and links".into(),
+    );
     Ok(Cast { site, running, go, waiting, subscribers, layout: told, driver, notices })
 }
 
