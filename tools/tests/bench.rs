@@ -158,8 +158,8 @@ fn bursts_are_in_the_book_to_the_last_message() {
 
 #[test]
 fn what_is_lost_comes_after_all() {
-    let result = result(&["loss", "--rate", "5000", "--loss", "0,0.05", "--lines", "1,2"]);
-    let named = ["1 line, 0 % lost", "1 line, 5 % lost", "2 lines, 0 % lost", "2 lines, 5 % lost"];
+    let result = result(&["loss", "--rate", "5000", "--loss", "0,0.3", "--lines", "1,2"]);
+    let named = ["1 line, 0 % lost", "1 line, 30 % lost", "2 lines, 0 % lost", "2 lines, 30 % lost"];
     assert_eq!(names(&result), named);
     assert_eq!(accounted(&result), [2_000; 4]);
     let counts = &result["variants"][1]["counts"];

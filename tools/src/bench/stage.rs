@@ -146,8 +146,7 @@ pub(super) fn run(scene: &Scene<'_>, stop: &StopFlag) -> anyhow::Result<Seen> {
         cast.go.raise();
         is_whole = wait(scene, &cast, stop);
     }
-    let is_steady = scene.standbys == 0
-        || formed.as_ref().is_ok_and(|epoch| leads(&cast.site, scene.standbys) == Some(*epoch));
+    let is_steady = formed.as_ref().is_ok_and(|epoch| still_leads(&cast.site, scene.standbys, *epoch));
     let Cast { site, running, subscribers, layout, driver, notices, .. } = cast;
     let failures: Vec<String> = running
         .into_iter()
@@ -313,6 +312,12 @@ fn leads(site: &Site, standbys: usize) -> Option<u64> {
     let leads =
         report.role == status::Role::Primary && report.admitting && report.local.len() == standbys + 1;
     leads.then_some(report.epoch)
+}
+
+/// Whether the first node leads as it did when the run began. A node that is busy may be asked again.
+fn still_leads(site: &Site, standbys: usize, epoch: u64) -> bool {
+    const TIMES: usize = 5;
+    standbys == 0 || (0..TIMES).any(|_| leads(site, standbys) == Some(epoch))
 }
 
 /// Waits until every subscriber has everything; `false` when that will not be.
