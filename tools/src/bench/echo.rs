@@ -24,8 +24,8 @@ use crate::ports::free_ports;
 pub(crate) const MIN_BYTES: usize = 8;
 /// Longest payload.
 pub(crate) const MAX_BYTES: usize = 1_400;
-/// A pong that has not come so long after the last ping will not come.
-const STRAGGLING: Nanos = Nanos::from_secs(2);
+/// When nothing has come or gone for so long after the last ping, the pongs that are missing are lost.
+const STRAGGLING: Nanos = Nanos::from_secs(10);
 /// Receive and send buffer of each socket.
 const SOCKET_BYTES: usize = 1 << 20;
 
@@ -81,12 +81,14 @@ impl RawWire {
 fn local() -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     socket.set_nonblocking(true)?;
+    socket2::SockRef::from(&socket).set_recv_buffer_size(SOCKET_BYTES)?;
     Ok(socket)
 }
 
 fn joined(group: SocketAddrV4) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_reuse_address(true)?;
+    socket.set_recv_buffer_size(SOCKET_BYTES)?;
     socket.bind(&group.into())?;
     socket.join_multicast_v4(group.ip(), &Ipv4Addr::LOCALHOST)?;
     socket.set_nonblocking(true)?;
@@ -249,6 +251,7 @@ fn ping(mut wire: impl Wire, play: Play<'_>, clock: &Clock, stop: &StopFlag) -> 
     let mut played = Played { began: SystemTime::now(), round_trips: Latency::new(), sent: 0, received: 0 };
     let start = clock.now();
     let due = |number: u64| start + play.timing.due(number);
+    let mut moved = start;
     while played.received < play.count && !stop.is_set() {
         let now = clock.now();
         let mut work = 0;
@@ -258,7 +261,7 @@ fn ping(mut wire: impl Wire, play: Play<'_>, clock: &Clock, stop: &StopFlag) -> 
                 played.sent += 1;
                 work += 1;
             }
-        } else if played.sent == play.count && now > due(play.count) + STRAGGLING {
+        } else if played.sent == play.count && now > moved + STRAGGLING {
             break;
         }
         wire.receive(now, |pong| {
@@ -271,6 +274,9 @@ fn ping(mut wire: impl Wire, play: Play<'_>, clock: &Clock, stop: &StopFlag) -> 
                 }
             }
         })?;
+        if work > 0 {
+            moved = now;
+        }
         idler.idle(work);
     }
     Ok(played)
