@@ -223,8 +223,10 @@ impl Plan {
         if settings.retain_segments.is_some() {
             max_receive_bytes = 1 << 20;
         }
-        // What stays may take away the one who keeps everything.
-        let lasting = draw_lasting(seed, &settings, heals).filter(|_| settings.retain_segments.is_none());
+        // What stays may take away the one who keeps everything, or the only one whose journal no loss of power put in doubt.
+        let others_can = settings.retain_segments.is_none()
+            && !episodes.iter().any(|episode| episode.what.is_power_loss());
+        let lasting = draw_lasting(seed, &settings, heals).filter(|_| others_can);
         let ends = if lasting.is_some() { heals + LASTING_LOAD } else { heals };
         let loads = draw_loads(seed, &settings, &mut dice, ends);
         let other_loads = draw_loads(!seed, &settings, &mut dice, ends);
@@ -449,6 +451,10 @@ impl Schedule<'_> {
 }
 
 impl What {
+    fn is_power_loss(&self) -> bool {
+        matches!(self, What::PowerLoss { .. })
+    }
+
     /// Whether it keeps nothing from these nodes.
     fn leaves_alone(&self, mut is: impl FnMut(usize) -> bool) -> bool {
         match *self {
