@@ -368,6 +368,11 @@ impl<D: Driver> Replica<D> {
                         return Err(AgentError::failed("the journal's cold side takes no promises"));
                     }
                 }
+                Action::Prepare(record) => {
+                    if let Some(coordinator) = &self.coordinator {
+                        coordinator.prepare(record);
+                    }
+                }
                 Action::Ask(request) => {
                     self.tell_request(&request);
                     let asked = self.coordinator.as_mut().is_some_and(|client| client.try_submit(request));

@@ -11,7 +11,7 @@ use crossbeam::queue::ArrayQueue;
 use tracing::{error, info};
 
 use super::meter::Meter;
-use crate::replica::{Answer, Coordinator, Request};
+use crate::replica::{Answer, Coordinator, Record, Request};
 use crate::runtime::{Agent, AgentError};
 use crate::time::Nanos;
 
@@ -25,6 +25,7 @@ pub fn mailbox() -> (CoordinatorClient, Mailbox) {
     let shared = Arc::new(Shared {
         requests: ArrayQueue::new(1),
         answers: ArrayQueue::new(1),
+        prepared: ArrayQueue::new(1),
         steward: OnceLock::new(),
     });
     (CoordinatorClient { shared: Arc::clone(&shared), outstanding: false }, Mailbox(shared))
@@ -33,6 +34,8 @@ pub fn mailbox() -> (CoordinatorClient, Mailbox) {
 struct Shared {
     requests: ArrayQueue<Request>,
     answers: ArrayQueue<Answer>,
+    /// The record of a swap that is likely to come.
+    prepared: ArrayQueue<Record>,
     /// The steward's thread, once it runs.
     steward: OnceLock<Thread>,
 }
@@ -58,10 +61,20 @@ impl CoordinatorClient {
             return false;
         }
         self.outstanding = true;
+        self.wake();
+        true
+    }
+
+    /// A swap to `record` is likely to be asked next; see [`Coordinator::prepare`].
+    pub fn prepare(&self, record: Record) {
+        self.shared.prepared.force_push(record);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(steward) = self.shared.steward.get() {
             steward.unpark();
         }
-        true
     }
 
     /// The answer to the last request, once it is there.
@@ -149,11 +162,18 @@ impl Agent for Steward {
 
     fn do_work(&mut self, now: Nanos) -> Result<usize, AgentError> {
         let mut work = 0;
+        // Too late once anything is asked.
+        let prepared = self.mailbox.0.prepared.pop();
         if self.asked.is_none()
             && let Some(request) = self.mailbox.0.requests.pop()
         {
             self.coordinator.submit(now, request);
             self.asked = Some(request);
+            work += 1;
+        } else if self.asked.is_none()
+            && let Some(record) = prepared
+        {
+            self.coordinator.prepare(record);
             work += 1;
         }
         if self.asked.is_some()

@@ -157,6 +157,13 @@ impl Coordinator for FileCoordinator {
         }));
     }
 
+    fn prepare(&mut self, record: Record) {
+        if record.check(self.session).is_ok() {
+            // What is refused now is refused again when it is asked, and told then.
+            let _ = self.versions.prepare(record.encode().as_bytes());
+        }
+    }
+
     fn poll(&mut self, _now: Nanos) -> Option<Answer> {
         self.answer.take()
     }

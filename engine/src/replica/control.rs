@@ -18,11 +18,14 @@ use super::hearing::Roll;
 use super::member::{Member, Members, NodeId};
 use crate::time::Nanos;
 
-/// Actions that wait to be taken at most: a transition makes no more than three.
+/// Actions that wait to be taken at most: a transition makes no more than four.
 const MAX_ACTIONS: usize = 16;
 
 /// Epochs grow by takeovers: a datagram that speaks of one so far ahead is forged.
 const MAX_LEAP: u64 = 1 << 32;
+
+/// Who lets others take over first reads the record this often: nobody tells it when they have.
+const LOOK_EVERY: Nanos = Nanos::from_micros(500);
 
 /// A primary has this many staggers to renew its epoch when a member has promised a higher one.
 const GRACE: u64 = 10;
@@ -372,6 +375,7 @@ impl Control {
                 self.state
         {
             self.promise_candidacy(candidacy, Stage::Preparing { until, is_promised: false });
+            self.read_due = now + LOOK_EVERY;
         }
     }
 
@@ -414,6 +418,10 @@ impl Control {
             self.act(Action::StopAcknowledging(epoch));
         }
         self.act(Action::Promise(epoch));
+        // Not when it waits for others, who want the disk now.
+        if stage == Stage::Promising && !candidacy.is_given && self.config.has_coordinator {
+            self.act(Action::Prepare(candidacy.record));
+        }
         self.tell(Notice::Standing { epoch });
         self.state = State::Candidate(Candidacy { from: None, stage, ..candidacy });
     }
@@ -603,10 +611,10 @@ impl Control {
         }
         if found.revision == candidacy.expected {
             // The swap has not been made, though it may yet be: the same once more settles it.
-            if let Some(candidacy) = self.candidacy_mut()
-                && matches!(candidacy.stage, Stage::Resolving { .. })
-            {
-                candidacy.stage = Stage::Swapping { due: now };
+            match self.candidacy_mut().map(|candidacy| &mut candidacy.stage) {
+                Some(stage @ Stage::Resolving { .. }) => *stage = Stage::Swapping { due: now },
+                Some(Stage::Preparing { .. }) => self.read_due = now + LOOK_EVERY,
+                _ => {}
             }
             return;
         }

@@ -77,7 +77,7 @@ fn run(control: &mut Control, now: Nanos, register: &mut Register) -> Vec<Action
                 let answer = register.answer(request);
                 control.on_answer(now, answer);
             }
-            Action::Tell(_) => {}
+            Action::Prepare(_) | Action::Tell(_) => {}
             other => others.push(other),
         }
     }
