@@ -173,8 +173,9 @@ impl Stash {
     }
 
     pub(super) fn clear(&mut self) {
-        self.slots.fill(EMPTY);
-        self.arrivals.clear();
+        while let Some(slot) = self.arrivals.pop_front() {
+            self.slots[(slot.seq & self.mask) as usize] = EMPTY;
+        }
         self.len = 0;
         self.tail = 0;
         self.starved = false;
