@@ -240,11 +240,16 @@ mod tests {
     struct Script {
         asked: Vec<Request>,
         answers: VecDeque<Answer>,
+        prepared: Vec<Record>,
     }
 
     impl Coordinator for Scripted {
         fn submit(&mut self, _now: Nanos, request: Request) {
             self.0.lock().unwrap().asked.push(request);
+        }
+
+        fn prepare(&mut self, record: Record) {
+            self.0.lock().unwrap().prepared.push(record);
         }
 
         fn poll(&mut self, _now: Nanos) -> Option<Answer> {
@@ -299,6 +304,22 @@ mod tests {
         assert_eq!(steward.do_work(Nanos(5)), Ok(2), "asked and answered in one");
         assert_eq!(client.poll(), Some(Answer::Lost));
         assert_eq!(coordinator.asked(), [Request::Read, swap(1)]);
+    }
+
+    #[test]
+    fn a_swap_is_prepared_unless_something_is_asked_already() {
+        let (mut client, mut steward, coordinator, _) = world();
+        let Request::Swap { record, .. } = swap(1) else { return };
+        let later = Record { epoch: 2, ..record };
+        client.prepare(record);
+        client.prepare(later);
+        assert_eq!((steward.do_work(Nanos(1)), steward.do_work(Nanos(2))), (Ok(1), Ok(0)));
+        client.prepare(record);
+        assert!(client.try_submit(swap(1)));
+        assert_eq!((steward.do_work(Nanos(3)), steward.do_work(Nanos(4))), (Ok(1), Ok(0)));
+        client.prepare(record);
+        assert_eq!(steward.do_work(Nanos(5)), Ok(0), "too late");
+        assert_eq!(coordinator.0.lock().unwrap().prepared, [later], "the newest, once");
     }
 
     #[test]

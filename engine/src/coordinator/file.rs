@@ -258,6 +258,31 @@ mod tests {
     }
 
     #[test]
+    fn what_was_prepared_is_what_is_swapped_in_and_nothing_else() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let mut coordinator = open(dir.path(), 1);
+        let inode = |name: PathBuf| fs::metadata(name).unwrap().ino();
+        coordinator.prepare(record(1, 1, &[1]));
+        let draft = inode(dir.path().join("swap.1"));
+        assert_eq!(ask(&mut coordinator, Request::Read), Answer::Read(None), "nothing is swapped in yet");
+        let first = Versioned { revision: 1, record: record(1, 1, &[1]) };
+        let swap = Request::Swap { expected: 0, record: first.record };
+        assert_eq!(ask(&mut coordinator, swap), Answer::Swapped(first));
+        assert_eq!(inode(path(dir.path(), 1)), draft, "it was not written again");
+
+        coordinator.prepare(record(2, 1, &[1]));
+        coordinator.prepare(record(3, 1, &[1]));
+        let swap = Request::Swap { expected: 1, record: record(4, 1, &[1, 2]) };
+        let second = Versioned { revision: 2, record: record(4, 1, &[1, 2]) };
+        assert_eq!(ask(&mut coordinator, swap), Answer::Swapped(second), "another one than was prepared");
+        assert_eq!(ask(&mut open(dir.path(), 2), Request::Read), Answer::Read(Some(second)));
+        let senseless = Record { epoch: 0, ..second.record };
+        coordinator.prepare(senseless);
+        assert!(!dir.path().join("swap.1").exists());
+    }
+
+    #[test]
     fn old_versions_are_pruned_and_whoever_slept_through_it_loses() {
         let dir = tempfile::tempdir().unwrap();
         let mut late = open(dir.path(), 7);

@@ -209,6 +209,19 @@ mod tests {
     }
 
     #[test]
+    fn a_cleared_stash_is_as_good_as_new() {
+        let mut stash = Stash::new(100, 4);
+        for n in [1, 3, 4, 2] {
+            assert_eq!(stash.try_insert(SeqNo::FIRST, seq(n), &[n as u8; 20], false), Ok(()));
+        }
+        stash.remove(seq(3));
+        stash.clear();
+        assert!(stash.is_empty() && stash.oldest().is_none() && stash.has_room(100));
+        assert!((1..10).all(|n| stash.message(seq(n)).is_none()));
+        assert_eq!(stash.try_insert(SeqNo::FIRST, seq(3), &[9; 100], false), Ok(()));
+    }
+
+    #[test]
     fn refuses_what_lies_too_far_ahead() {
         let mut stash = Stash::new(100, 5);
         assert_eq!(stash.span(), 8);
