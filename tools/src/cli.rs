@@ -18,6 +18,7 @@ mod sim;
 mod stats;
 mod status;
 mod subscribe;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -89,6 +90,9 @@ enum Command {
     /// Failover drills: break a cluster of real processes on purpose, and prove that nothing was lost
     #[command(after_help = EXIT_CODES)]
     Drill(drill::Args),
+    /// Compare this host with what Seqcast likes, change it, and change it back
+    #[command(after_help = EXIT_CODES)]
+    Tune(tune::Args),
     /// Print or check configurations
     #[command(after_help = EXIT_CODES)]
     Config(config::Args),
@@ -138,6 +142,7 @@ pub fn main() -> ExitCode {
         Command::Promote(args) => promote::run(&args, output),
         Command::Retire(args) => retire::run(&args, output),
         Command::Drill(args) => drill::run(&args, output),
+        Command::Tune(args) => tune::run(&args, output),
         Command::Config(args) => config::run(&args, output),
     };
     ended.map_or_else(|error| failure(&error), ExitCode::from)
