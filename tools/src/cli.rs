@@ -6,6 +6,7 @@
 mod book;
 mod config;
 mod demo;
+mod doctor;
 mod drill;
 mod generate;
 mod journal;
@@ -93,6 +94,11 @@ enum Command {
     /// Compare this host with what Seqcast likes, change it, and change it back
     #[command(after_help = EXIT_CODES)]
     Tune(tune::Args),
+    /// Find out what is wrong with this host for a configuration, or why a feed brings no data
+    ///
+    /// Exit code 1: something does not work.
+    #[command(after_help = EXIT_CODES)]
+    Doctor(doctor::Args),
     /// Print or check configurations
     #[command(after_help = EXIT_CODES)]
     Config(config::Args),
@@ -143,6 +149,7 @@ pub fn main() -> ExitCode {
         Command::Retire(args) => retire::run(&args, output),
         Command::Drill(args) => drill::run(&args, output),
         Command::Tune(args) => tune::run(&args, output),
+        Command::Doctor(args) => doctor::run(&args, output),
         Command::Config(args) => config::run(&args, output),
     };
     ended.map_or_else(|error| failure(&error), ExitCode::from)

@@ -89,6 +89,19 @@ impl Finding {
     }
 }
 
+impl Fit {
+    /// What stands before the wanted.
+    fn words(self) -> &'static str {
+        match self {
+            Fit::Equal => "",
+            Fit::AtLeast => "at least ",
+            Fit::AtMost => "at most ",
+            Fit::Within | Fit::MaskWithin => "only ",
+            Fit::Covers => "also ",
+        }
+    }
+}
+
 /// Judges `host` by `profile`.
 pub(crate) fn check(profile: &Profile, inputs: &Inputs, host: &impl Host) -> Vec<Finding> {
     profile.knobs.iter().map(|knob| finding(knob, inputs, host)).collect()
@@ -102,6 +115,7 @@ fn finding(knob: &Knob, inputs: &Inputs, host: &impl Host) -> Finding {
     let verdict = places.iter().map(|place| place.verdict).max().unwrap_or(Verdict::NotHere);
     let wanted = |place: &Place| place.want.clone();
     let want = summary(places.iter().filter_map(wanted)).unwrap_or_else(|| knob.want.join(" or "));
+    let want = knob.fit.words().to_owned() + &want;
     let have = summary(places.iter().filter_map(|place| place.have.clone())).unwrap_or_else(|| "-".into());
     let by_hand = knob.by_hand.as_ref().map(|text| inputs.fill(text, "").unwrap_or_else(|_| text.clone()));
     Finding {
