@@ -109,6 +109,19 @@ enum OneOrMore {
     More(Vec<String>),
 }
 
+/// The keys that say where a setting is.
+const KINDS: [&str; 9] = [
+    "sysctl",
+    "file",
+    "irqs",
+    "idle-states-above-us",
+    "ethtool",
+    "kernel-line",
+    "limit",
+    "wakeup-latency",
+    "process",
+];
+
 impl TryFrom<RawKnob> for Knob {
     type Error = String;
 
@@ -135,11 +148,7 @@ fn knob(raw: RawKnob) -> Result<Knob, String> {
     ];
     let mut sources = sources.into_iter().flatten();
     let (Some(source), None) = (sources.next(), sources.next()) else {
-        return Err(
-            "give exactly one of sysctl, file, irqs, idle-states-above-us, wakeup-latency, ethtool, \
-                    kernel-line, limit, process"
-                .into(),
-        );
+        return Err(format!("give exactly one of {}", KINDS.join(", ")));
     };
     let want = match want {
         OneOrMore::One(want) => vec![want],
@@ -228,6 +237,20 @@ mod tests {
         assert!(refusal("file = \"/sys/../etc/passwd\"").contains("below /proc or /sys"));
         assert!(refusal("ethtool = \"rings rx\"").contains("none of coalesce"));
         assert!(refusal("colour = \"red\"").contains("colour"));
+    }
+
+    #[test]
+    fn the_manual_of_profiles_is_complete() {
+        let manual = include_str!("../../../tuning/README.md");
+        let rows: Vec<_> =
+            manual.lines().filter_map(|line| line.strip_prefix("| `")?.split([' ', '`']).next()).collect();
+        assert_eq!(rows, KINDS);
+        for word in ["equal", "at-least", "at-most", "within", "covers", "mask-within"] {
+            assert!(manual.contains(&format!("`{word}`")), "{word}");
+            let text = BUILT_IN[0].1.replace("fit = \"at-least\"", &format!("fit = \"{word}\""));
+            assert!(parse(&text).is_ok(), "{word}");
+        }
+        assert!(BUILT_IN.iter().all(|(name, _)| manual.contains(name) || *name == "bench"));
     }
 
     #[test]
