@@ -63,7 +63,9 @@ pub(crate) fn listen(order: &Order<'_>, host: &Machine) -> Evidence {
         ..Evidence::default()
     };
     let sockets = udp_sockets(host);
-    evidence.lines = ears.into_iter().map(|ear| close(ear, host, &sockets)).collect();
+    let own: Vec<_> = ears.iter().filter_map(|ear| ear.own_inode).collect();
+    let others: Vec<_> = sockets.into_iter().filter(|socket| !own.contains(&socket.inode)).collect();
+    evidence.lines = ears.into_iter().map(|ear| close(ear, host, &others)).collect();
     if let Some(session) = order.session {
         let last = last_heard(&evidence, &session.to_string());
         let ask = |server: &SocketAddrV4| (*server, rewind::ask(*server, session, last));
@@ -222,16 +224,13 @@ fn take(socket: &Socket, buffer: &mut [u8], mut on_datagram: impl FnMut(&[u8])) 
 }
 
 fn close(ear: Ear, host: &Machine, after: &[UdpSocket]) -> LineEvidence {
-    let Ear { mut evidence, sockets, own_inode, .. } = ear;
+    let Ear { mut evidence, sockets, .. } = ear;
     if let Ok(before) = &mut evidence.interface {
         let now = interface(host, &before.name);
         before.packets = now.packets.saturating_sub(before.packets);
         before.lost = now.lost.saturating_sub(before.lost);
     }
     for socket in after.iter().filter(|socket| is_for(socket.local, evidence.group)) {
-        if Some(socket.inode) == own_inode {
-            continue;
-        }
         let before =
             sockets.iter().find(|before| before.inode == socket.inode).map_or(0, |before| before.drops);
         evidence.sockets.push(OtherSocket {

@@ -28,20 +28,18 @@ pub(crate) fn plan(findings: &[Finding], as_root: bool) -> Vec<Step> {
     for finding in findings {
         for place in &finding.places {
             let would = place.verdict == Verdict::Differs || as_root && place.verdict == Verdict::NeedsRoot;
-            let (Some(target), Some(have), Some(want)) = (&place.target, &place.have, &place.want) else {
+            let (Some(target), Some(have), Some(value)) = (&place.target, &place.have, &place.value) else {
                 continue;
             };
             if !would {
                 continue;
             }
-            // Of several that would fit, the first.
-            let value = want.split(" or ").next().unwrap_or(want).to_owned();
             steps.push(Step {
                 knob: finding.knob.clone(),
                 target: target.clone(),
                 have: have.clone(),
-                command: target.command(&value),
-                value,
+                command: target.command(value),
+                value: value.clone(),
                 risk: finding.risk.clone(),
             });
         }

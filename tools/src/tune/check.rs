@@ -57,6 +57,9 @@ pub(crate) struct Place {
     pub(crate) have: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) want: Option<String>,
+    /// What would be set.
+    #[serde(skip)]
+    pub(crate) value: Option<String>,
     pub(crate) verdict: Verdict,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
@@ -144,8 +147,9 @@ fn place(knob: &Knob, instance: Instance, host: &impl Host) -> Place {
             (Some(have), verdict, reason)
         }
     };
-    let want = (!want.is_empty()).then(|| want.join(" or "));
-    Place { place, target, have, want, verdict, reason }
+    let value = want.first().cloned();
+    let want = value.as_ref().map(|_| want.join(" or "));
+    Place { place, target, have, want, value, verdict, reason }
 }
 
 fn difference(knob: &Knob, target: Option<&Target>, host: &impl Host) -> (Verdict, Option<String>) {
