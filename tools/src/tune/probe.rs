@@ -331,3 +331,137 @@ fn nic(host: &impl Host, interface: String, group: Group, field: &str, mut want:
         Err(error) => Instance { place, target: Some(target), have: Have::Unknown(error.to_string()), want },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::host::Machine;
+    use super::super::profile;
+    use super::*;
+
+    /// A tree with `files`, each with a text.
+    fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Machine) {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let machine = Machine::new(dir.path());
+        (dir, machine)
+    }
+
+    fn inputs(host: &Machine, cores: &str) -> Inputs {
+        Inputs::new(host, cores.parse().unwrap(), Vec::new())
+    }
+
+    /// What is found for a knob with `key`.
+    fn found(key: &str, host: &Machine, cores: &str) -> Vec<(String, Have)> {
+        let knob = format!("name = \"k\"\nwant = \"1\"\nwhy = \"w\"\nrisk = \"r\"\nby-hand = \"b\"\n{key}");
+        let profile = profile::parse(&format!("about = \"x\"\n[[knob]]\n{knob}")).unwrap();
+        let instances = instances(&profile.knobs[0], &inputs(host, cores), host);
+        instances.into_iter().map(|instance| (instance.place, instance.have)).collect()
+    }
+
+    fn value(text: &str) -> Have {
+        Have::Value(text.into())
+    }
+
+    #[test]
+    fn files_that_choose_tell_what_is_chosen() {
+        assert_eq!(chosen("always [madvise] never"), "madvise");
+        assert_eq!(chosen("1 2 3"), "1 2 3");
+        assert_eq!(chosen("odd ["), "odd [");
+    }
+
+    #[test]
+    fn patterns_find_what_is_there() {
+        let (_dir, host) = tree(&[
+            ("sys/a/cpu0/x/v", "1\n"),
+            ("sys/a/cpu1/x/v", "2\n"),
+            ("sys/a/cpu2/y/v", "3\n"),
+            ("sys/a/other/x/v", "4\n"),
+        ]);
+        let places = found("file = \"/sys/a/cpu*/x/v\"", &host, "0");
+        assert_eq!(places, [("/sys/a/cpu0/x/v".into(), value("1")), ("/sys/a/cpu1/x/v".into(), value("2"))]);
+        let why = Have::NotHere("there is no /sys/b/*/v".into());
+        assert_eq!(found("file = \"/sys/b/*/v\"", &host, "0")[0].1, why);
+        assert!(matches!(found("file = \"/sys/b/v\"", &host, "0")[..], [(_, Have::NotHere(_))]));
+        assert!(matches!(found("file = \"/sys/a\"", &host, "0")[..], [(_, Have::Unknown(_))]), "a directory");
+    }
+
+    #[test]
+    fn interrupts_are_found_by_the_device_or_by_name() {
+        const INTERRUPTS: &str = "           CPU0       CPU1\n 24:   7  8  PCI-MSI 512-edge  eth0-rx-0\n\
+                                  25:   7  8  PCI-MSI 513-edge  eth01-rx-0\n 26: 1 1 PCI-MSI 4-edge virtio7-input.0\n\
+                                  NMI:  0  0  Non-maskable interrupts\n";
+        let (dir, host) = tree(&[
+            ("proc/interrupts", INTERRUPTS),
+            ("proc/irq/24/smp_affinity_list", "0-1\n"),
+            ("proc/irq/26/smp_affinity_list", "1\n"),
+            ("sys/class/net/eth0/mtu", "1500\n"),
+            ("sys/devices/virtio7/x", ""),
+            ("sys/devices/pci1/device/x", ""),
+            ("sys/devices/pci1/msi_irqs/24", "msix\n"),
+        ]);
+        std::os::unix::fs::symlink(
+            dir.path().join("sys/devices/virtio7"),
+            dir.path().join("sys/class/net/eth0/device"),
+        )
+        .unwrap();
+        assert_eq!(irqs(&host, "eth0"), [24, 26]);
+        let places = found("irqs = \"{interface}\"", &host, "0");
+        assert_eq!(places.len(), 2, "{places:?}");
+        assert_eq!(places[1], ("/proc/irq/26/smp_affinity_list".into(), value("1")));
+
+        fs::create_dir_all(dir.path().join("sys/class/net/eth9")).unwrap();
+        std::os::unix::fs::symlink(
+            dir.path().join("sys/devices/pci1/device"),
+            dir.path().join("sys/class/net/eth9/device"),
+        )
+        .unwrap();
+        assert_eq!(irqs(&host, "eth9"), [24]);
+    }
+
+    #[test]
+    fn only_deep_idle_states_of_hot_cores_count() {
+        let state = |core: usize, state: usize, file: &str| {
+            format!("sys/devices/system/cpu/cpu{core}/cpuidle/state{state}/{file}")
+        };
+        let mut files = Vec::new();
+        for core in 0..2 {
+            for (at, latency) in ["0\n", "2\n", "90\n"].into_iter().enumerate() {
+                files.push((state(core, at, "latency"), latency));
+                files.push((state(core, at, "disable"), "0\n"));
+            }
+        }
+        let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), *text)).collect();
+        let (_dir, host) = tree(&files);
+        let places = |cores: &str| found("idle-states-above-us = 2", &host, cores);
+        assert_eq!(places("1"), [(format!("/{}", state(1, 2, "disable")), value("0"))]);
+        assert_eq!(places("").len(), 2, "without hot cores: all");
+    }
+
+    #[test]
+    fn what_is_only_told_is_told() {
+        let limits = "Limit                     Soft Limit           Hard Limit           Units\n\
+                      Max locked memory         8388608              unlimited            bytes\n";
+        let (_dir, host) = tree(&[
+            ("proc/cmdline", "quiet nohz_full=1 nosmt nohz_full=2-3\n"),
+            ("proc/self/limits", limits),
+            ("proc/12/comm", "systemd-timesyn\n"),
+            ("dev/cpu_dma_latency", "\x14\0\0\0"),
+        ]);
+        let told = |key: &str| found(key, &host, "0")[0].1.clone();
+        assert_eq!(told("kernel-line = \"nohz_full\""), value("2-3"), "the last counts");
+        assert_eq!(told("kernel-line = \"nosmt\""), value("present"));
+        assert_eq!(told("kernel-line = \"isolcpus\""), value("absent"));
+        assert_eq!(told("limit = \"memlock\""), value("8388608"));
+        assert!(matches!(told("limit = \"nofile\""), Have::Unknown(_)));
+        assert_eq!(told("process = [\"chronyd\", \"systemd-timesyncd\"]"), value("systemd-timesyncd"));
+        assert_eq!(told("process = [\"chronyd\"]"), value("none"));
+        assert_eq!(told("wakeup-latency = true"), value("20"));
+        assert!(matches!(told("ethtool = \"ring rx\""), Have::NotHere(_)), "no interface is hardware");
+    }
+}
