@@ -87,6 +87,7 @@ fn ask(
     doctor: &mut Command,
     line: SocketAddrV4,
     interface: Ipv4Addr,
+    session: &str,
     more: &str,
 ) -> (i32, Vec<(String, String)>) {
     let dir = tempfile::tempdir().unwrap();
