@@ -131,9 +131,10 @@ pub(crate) fn run(
         say(notice);
     }
     let mut service = Service::from_environment();
-    let running = node.launch(&config.runtime, counters, stop)?;
+    let failed = StopFlag::new();
+    let running = node.launch(&config.runtime, counters, &failed)?;
     service.ready();
-    while !running.is_finished() && !stop.is_set() {
+    while !running.is_finished() && !stop.is_set() && !failed.is_set() {
         std::thread::sleep(LOOK);
         service.look(Instant::now(), || running.duty_cycles());
         look();
