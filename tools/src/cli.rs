@@ -3,6 +3,7 @@
 //! Standard output is data, standard error is talk. Each subcommand is one file here, with its `Args` and
 //! `run(args, output)`.
 
+mod bench;
 mod book;
 mod config;
 mod demo;
@@ -99,6 +100,11 @@ enum Command {
     /// Exit code 1: something does not work.
     #[command(after_help = EXIT_CODES)]
     Doctor(doctor::Args),
+    /// Measure how fast this is on this host, and compare results
+    ///
+    /// Exit code 1: not everything that was sent arrived, or a result is worse than allowed.
+    #[command(after_help = EXIT_CODES)]
+    Bench(bench::Args),
     /// Print or check configurations
     #[command(after_help = EXIT_CODES)]
     Config(config::Args),
@@ -150,6 +156,7 @@ pub fn main() -> ExitCode {
         Command::Drill(args) => drill::run(&args, output),
         Command::Tune(args) => tune::run(&args, output),
         Command::Doctor(args) => doctor::run(&args, output),
+        Command::Bench(args) => bench::run(&args, output),
         Command::Config(args) => config::run(&args, output),
     };
     ended.map_or_else(|error| failure(&error), ExitCode::from)

@@ -1,5 +1,6 @@
 //! What stands behind the `seqcast` command: one file a subcommand, and the generator of order flow.
 
+pub mod bench;
 pub mod cli;
 mod control;
 mod coordinator;
@@ -10,9 +11,12 @@ pub mod etcd;
 mod input;
 mod interfaces;
 mod notify;
+mod later;
 mod output;
 mod pcapng;
+mod ports;
 pub mod script;
+mod svg;
 mod trace;
 mod tune;
 pub mod view;
