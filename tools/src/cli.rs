@@ -7,6 +7,7 @@ mod bench;
 mod book;
 mod config;
 mod demo;
+mod doctor;
 mod drill;
 mod generate;
 mod journal;
@@ -19,6 +20,7 @@ mod sim;
 mod stats;
 mod status;
 mod subscribe;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -90,6 +92,14 @@ enum Command {
     /// Failover drills: break a cluster of real processes on purpose, and prove that nothing was lost
     #[command(after_help = EXIT_CODES)]
     Drill(drill::Args),
+    /// Compare this host with what Seqcast likes, change it, and change it back
+    #[command(after_help = EXIT_CODES)]
+    Tune(tune::Args),
+    /// Find out what is wrong with this host for a configuration, or why a feed brings no data
+    ///
+    /// Exit code 1: something does not work.
+    #[command(after_help = EXIT_CODES)]
+    Doctor(doctor::Args),
     /// Measure how fast this is on this host, and compare results
     ///
     /// Exit code 1: not everything that was sent arrived, or a result is worse than allowed.
@@ -144,6 +154,8 @@ pub fn main() -> ExitCode {
         Command::Promote(args) => promote::run(&args, output),
         Command::Retire(args) => retire::run(&args, output),
         Command::Drill(args) => drill::run(&args, output),
+        Command::Tune(args) => tune::run(&args, output),
+        Command::Doctor(args) => doctor::run(&args, output),
         Command::Bench(args) => bench::run(&args, output),
         Command::Config(args) => config::run(&args, output),
     };

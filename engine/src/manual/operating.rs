@@ -36,6 +36,40 @@
 //! A thread that was away longer than `runtime.stall_threshold` between two duty cycles is counted as stalled. On a
 //! virtual machine that will happen: its host takes the processor away for milliseconds.
 //!
+//! # The host
+//!
+//! `seqcast tune check` compares a host with a profile: `shared-vm`, `bare-metal`, `bench`, or a file of your own. Each knob
+//! has what is wanted, what is there, why, at which risk and by which command. `plan` prints what `apply` would do; `apply`
+//! changes only what can be changed while the host runs, asks before, and remembers each old value before it writes the
+//! new one; `undo` puts them back in reverse, and leaves alone what somebody else has changed since. `tuning/README.md` says
+//! how to write a profile.
+//!
+//! `seqcast doctor` holds a configuration against the host: are the addresses here and their interfaces up, can the lines be
+//! joined, are the ports free, the cores there and isolated, is io_uring allowed, which buffers are granted, has the journal
+//! a local disk with room, who keeps the time. `--role` names what this host does where the file describes several.
+//!
+//! `seqcast doctor --feed` answers "why do I see no data". It listens to the lines and follows a datagram's way:
+//!
+//! | step | asks |
+//! |---|---|
+//! | `interface`, `join`, `querier` | is the interface up, is the group joined, does somebody ask for members? |
+//! | `nic`, `nic-lost`, `port`, `group`, `fragments`, `source` | does it come in (a packet socket; root)? to another port or group? in pieces? from somebody else? |
+//! | `rp-filter`, `firewall`, `checksum` | it came in and did not reach the socket: what stopped it? |
+//! | `socket`, `buffer`, `overflow` | does it reach the socket; how large is the buffer; whose buffer overflows? |
+//! | `format`, `session`, `data`, `ended`, `holes` | is it MoldUDP64, the right session, more than heartbeats, whole? |
+//! | `rewind` | does each rewind server answer for the last message that was heard? |
+//! | `stuck`, `progress` | does a running subscriber (by its counters) wait in a gap? |
+//!
+//! Each finding has a remedy. Only what does not work makes exit code 1; warnings do not.
+//!
+//! # As a service
+//!
+//! `tuning/systemd` has units. A process that finds `NOTIFY_SOCKET` tells its service manager when its threads run
+//! (`READY=1`) and when it stops, and with `WATCHDOG_USEC` that it is alive, four times in that period: only if every
+//! thread of the data path has begun a duty cycle since the last time. Threads that may block (the journal's upkeep, control
+//! connections) are not watched: a slow disk is no reason to lose what is in memory. `runtime.park_max` must be well below a
+//! quarter of the period.
+//!
 //! # Counters and errors
 //!
 //! Each process can put its counters into one mapped file (`stat.dir`), where any other process can read them at no

@@ -14,7 +14,7 @@ use super::clock::Clock;
 use super::idle::IdleStrategy;
 use super::invoker::Invoker;
 use super::stall::StallTracker;
-use crate::stat::{Counter, Counters, CountersError};
+use crate::stat::{Counter, CounterReading, Counters, CountersError};
 use crate::time::Nanos;
 
 /// A flag that asks every runner of a process to stop. Clones are the same flag.
@@ -159,6 +159,14 @@ pub struct Runner {
     report: RunnerReport,
 }
 
+const DUTY_CYCLES: &str = "duty_cycles_total";
+
+/// The label of a counter of the thread `name`.
+fn label(name: &str, noun: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+    format!("seqcast_{}_{noun}", name.chars().map(plain).collect::<String>())
+}
+
 /// What of the report can be seen while the runner runs.
 #[derive(Debug)]
 struct DutyCounters {
@@ -170,13 +178,9 @@ struct DutyCounters {
 
 impl DutyCounters {
     fn new(counters: &Counters, name: &str) -> Result<DutyCounters, CountersError> {
-        let name: String = name
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
-            .collect();
-        let counter = |noun: &str| counters.counter(&format!("seqcast_{name}_{noun}"));
+        let counter = |noun: &str| counters.counter(&label(name, noun));
         Ok(DutyCounters {
-            duty_cycles: counter("duty_cycles_total")?,
+            duty_cycles: counter(DUTY_CYCLES)?,
             busy_cycles: counter("busy_cycles_total")?,
             stalls: counter("stalls_total")?,
             stall_max_ns: counter("stall_max_ns")?,
@@ -296,6 +300,13 @@ impl RunnerHandle {
     /// Whether the thread has ended.
     pub fn is_finished(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// The duty cycles that the thread has begun, as its counters tell; `None` when it has ended or has none.
+    pub fn duty_cycles(&self, counters: &[CounterReading]) -> Option<u64> {
+        let label = label(&self.not_joined.name, DUTY_CYCLES);
+        let reading = counters.iter().find(|reading| reading.label == label);
+        reading.filter(|_| !self.is_finished()).map(|reading| reading.value)
     }
 
     /// Waits for the thread to end and gives its report. Does not ask it to stop.

@@ -118,7 +118,7 @@ impl Node {
             let config = runner(&name, None, IdleStrategy::Sleep(rest), runtime, counters);
             background.push(Runner::spawn(agent, config, stop).map_err(AgentError::failed)?);
         }
-        Ok(Running { runners, background })
+        Ok(Running { runners, background, counters: counters.clone() })
     }
 }
 
@@ -126,12 +126,20 @@ impl Node {
 pub struct Running {
     runners: Vec<RunnerHandle>,
     background: Vec<RunnerHandle>,
+    counters: Counters,
 }
 
 impl Running {
     /// Whether every agent of the data path has ended.
     pub fn is_finished(&self) -> bool {
         self.runners.iter().all(RunnerHandle::is_finished)
+    }
+
+    /// The duty cycles of each thread of the data path so far; `None` for one that has ended. Whoever looks twice knows
+    /// which of them turn. For a cold place: it reads all counters.
+    pub fn duty_cycles(&self) -> Vec<Option<u64>> {
+        let readings = self.counters.readings();
+        self.runners.iter().map(|runner| runner.duty_cycles(&readings)).collect()
     }
 
     /// Stops what still runs, waits for it, and gives each thread's report: the data path first, so that what is on

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Once;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use seqcast_engine::config::Config;
@@ -14,6 +14,7 @@ use seqcast_engine::time::Nanos;
 use seqcast_engine::topology::{self, Node};
 use tracing_subscriber::EnvFilter;
 
+use crate::notify::Service;
 use crate::output::{UsageError, say};
 use crate::wiring::Wired;
 
@@ -139,12 +140,16 @@ pub(crate) fn run(
     for notice in node.notices() {
         say(notice);
     }
+    let mut service = Service::from_environment();
     let failed = StopFlag::new();
     let running = node.launch(&config.runtime, counters, &failed)?;
+    service.ready();
     while !running.is_finished() && !stop.is_set() && !failed.is_set() {
         std::thread::sleep(LOOK);
+        service.look(Instant::now(), || running.duty_cycles());
         look();
     }
+    service.stopping();
     let reports = running.stop();
     let failures: Vec<_> =
         reports.iter().filter(|report| report.outcome.is_failure()).map(|r| r.to_string()).collect();

@@ -86,7 +86,7 @@ enum StartArg {
     Snapshot,
 }
 
-fn parse_line(text: &str) -> Result<Line, String> {
+pub(super) fn parse_line(text: &str) -> Result<Line, String> {
     let (group, interface) = text.split_once('@').unwrap_or((text, "0.0.0.0"));
     let group = group.parse().map_err(|_| format!("{group:?} is not ADDRESS:PORT"))?;
     let interface = interface.parse().map_err(|_| format!("{interface:?} is not an IPv4 address"))?;

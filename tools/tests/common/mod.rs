@@ -209,6 +209,11 @@ impl Seqcast {
         self
     }
 
+    pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Seqcast {
+        self.command.env(name, value);
+        self
+    }
+
     /// Overrides a key of the configuration.
     pub fn set(self, key: &str, value: &str) -> Seqcast {
         self.arg("--set").arg(format!("{key}={value}"))
