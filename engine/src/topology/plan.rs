@@ -35,6 +35,7 @@ pub fn driver(config: &Config, node: &mut Node) -> Result<AnyDriver, AgentError>
         send_slots: io.send_slots,
         gso: io.gso,
         gro: io.gro,
+        ..DriverConfig::default()
     };
     let (driver, notice) = open_best(choice, &sizes)?;
     if let Some(notice) = notice {
