@@ -14,6 +14,8 @@
 use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
@@ -25,6 +27,9 @@ use crate::mem::{Region, RegionSpec, Shortfall};
 pub(super) const MAX_SHARES: usize = 8;
 /// What the kernel keeps free before every frame received (`XDP_PACKET_HEADROOM`).
 const HEADROOM_BYTES: usize = 256;
+/// How long a queue that is in use is waited for, and how often it is tried.
+const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(2);
+const BIND_RETRY: Duration = Duration::from_millis(2);
 
 /// Sizes of a lane, all of them fixed when it is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +79,20 @@ pub(super) struct Lane {
     finished: Box<[AtomicU64]>,
     /// The kernel and the interface use the memory without a copy.
     zero_copy: bool,
+}
+
+/// Binds, and waits a little for a queue that is just being given back: the kernel does that some time after the last
+/// socket was closed.
+fn bind_owner(owner: &Socket, interface: u32, queue: u32, flags: u16) -> io::Result<()> {
+    let deadline = Instant::now() + GIVEN_BACK_WITHIN;
+    loop {
+        match sys::bind_xdp(owner, interface, queue, flags, None) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline => {
+                thread::sleep(BIND_RETRY);
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Whether this process may have AF_XDP sockets.
@@ -131,7 +150,7 @@ impl Lane {
             Copying::Copy => libc::XDP_COPY,
         };
         let flags = copying_flag | libc::XDP_USE_NEED_WAKEUP;
-        sys::bind_xdp(&owner, interface, queue, flags, None).map_err(explain)?;
+        bind_owner(&owner, interface, queue, flags).map_err(explain)?;
         Ok(Lane {
             queue,
             sizes,
