@@ -77,7 +77,11 @@ impl<T: Entry> Shared<T> {
         for at in [offsets.producer, offsets.consumer, offsets.flags] {
             assert!(at as usize + 4 <= offsets.desc as usize && at % 4 == 0, "a ring's index at {at}");
         }
-        assert!(offsets.desc as usize % align_of::<T>() == 0, "a ring's entries at {}", offsets.desc);
+        assert!(
+            (offsets.desc as usize).is_multiple_of(align_of::<T>()),
+            "a ring's entries at {}",
+            offsets.desc
+        );
         // SAFETY: the offsets are the kernel's, inside the mapping and aligned: checked above.
         unsafe {
             Ok(Shared {
