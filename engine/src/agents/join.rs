@@ -3,7 +3,8 @@
 //! Three agents meet at a [`Handover`]: the book agent asks for a snapshot and reads nothing until it is there; the
 //! [`Joiner`], on a cold thread, fetches it; the subscriber goes on from its number and requests what it missed.
 
-use std::net::SocketAddr;
+use std::collections::VecDeque;
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -91,9 +92,12 @@ impl Handover {
     }
 }
 
-/// Fetches snapshots from a GLIMPSE server whenever one is asked for; for a cold thread.
+/// Fetches snapshots from GLIMPSE servers whenever one is asked for; for a cold thread.
 pub struct Joiner {
-    server: SocketAddr,
+    /// The first is asked next.
+    servers: VecDeque<SocketAddrV4>,
+    /// Since the last snapshot.
+    failures: usize,
     login: Login,
     books: BooksConfig,
     handover: Handover,
@@ -115,10 +119,15 @@ struct Fetch {
 }
 
 impl Joiner {
-    /// Fetches from `server`, into books made as `books` says.
-    pub fn new(server: SocketAddr, login: Login, books: BooksConfig, handover: Handover) -> Joiner {
+    /// Fetches from one of `servers`, into books made as `books` says.
+    ///
+    /// # Panics
+    /// When there is no server.
+    pub fn new(servers: Vec<SocketAddrV4>, login: Login, books: BooksConfig, handover: Handover) -> Joiner {
+        assert!(!servers.is_empty(), "a server to fetch from");
         Joiner {
-            server,
+            servers: servers.into(),
+            failures: 0,
             login,
             books,
             handover,
@@ -131,7 +140,7 @@ impl Joiner {
 
     fn begin(&mut self, now: Nanos) -> Result<(), AgentError> {
         let books = Books::new(self.books).map_err(AgentError::failed)?;
-        match Stream::connect(self.server) {
+        match Stream::connect(self.servers[0].into()) {
             Ok(stream) => {
                 let session = Session::BLANK;
                 self.fetch = Some(Fetch { stream, began: now, link: None, books, session, next: None });
@@ -141,12 +150,20 @@ impl Joiner {
         Ok(())
     }
 
+    /// The next server is asked at once, until all have failed.
     fn fail(&mut self, now: Nanos, why: &str) {
-        warn!("no snapshot from {}: {why}; trying again in {}", self.server, self.backoff);
         self.fetch = None;
         self.handover.ask();
-        self.retry_at = now + self.backoff;
-        self.backoff = (self.backoff + self.backoff).min(BACKOFF.1);
+        let failed = self.servers[0];
+        self.servers.rotate_left(1);
+        self.failures += 1;
+        if self.failures.is_multiple_of(self.servers.len()) {
+            warn!("no snapshot from {failed}: {why}; trying again in {}", self.backoff);
+            self.retry_at = now + self.backoff;
+            self.backoff = (self.backoff + self.backoff).min(BACKOFF.1);
+        } else {
+            warn!("no snapshot from {failed}: {why}; asking {}", self.servers[0]);
+        }
     }
 
     /// Reads on; gives whether anything came, or why nothing will.
@@ -226,7 +243,7 @@ impl Agent for Joiner {
             if let Some(mut link) = link {
                 link.log_out(now);
             }
-            self.backoff = BACKOFF.0;
+            (self.backoff, self.failures) = (BACKOFF.0, 0);
             self.handover.bring(Snapshot { session, next, books });
         }
         Ok(read)

@@ -198,6 +198,7 @@ impl<D: Driver, S: Script> Publisher<D, S> {
                 }
             }
         })?;
+        server.poll(now, &available);
         self.acknowledgements += good;
         self.foreign_acknowledgements += foreign;
         if good > 0 {

@@ -114,6 +114,7 @@ impl<D: Driver + Send> Agent for Rewind<D> {
         let mut work = driver.poll_rx(now, RECEIVE_LIMIT, |request| {
             server.on_request(now, request.from, request.bytes, available.clone());
         })?;
+        server.poll(now, &available);
         work += self.reply();
         self.answered.advance(SeqNo::FIRST.saturating_add(self.server.stats().messages));
         self.driver.flush(now)?;

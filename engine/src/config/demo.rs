@@ -32,7 +32,7 @@ pub(super) fn feed() -> Feed {
         lines: lines(1, 31_001),
         rewind_servers: vec![REWIND],
         snapshot: Some(SnapshotSource {
-            server: SNAPSHOT,
+            servers: vec![SNAPSHOT],
             username: USERNAME.into(),
             password: PASSWORD.into(),
         }),

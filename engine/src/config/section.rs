@@ -22,7 +22,7 @@ pub struct Feed {
     /// Its lines, one to [`MAX_LINES`](crate::limits::MAX_LINES).
     #[serde(rename = "line")]
     pub lines: Vec<Line>,
-    /// Rewind servers, asked in turn.
+    /// Rewind servers. Requests are spread over them, each block of numbers to one; another is asked when it is silent.
     #[serde(default, with = "text::list")]
     pub rewind_servers: Vec<SocketAddrV4>,
     /// Where to get a snapshot to join late.
@@ -45,13 +45,13 @@ pub struct Line {
     pub source: Option<Ipv4Addr>,
 }
 
-/// `[feed.snapshot]`: a snapshot server and the login there.
+/// `[feed.snapshot]`: snapshot servers and the login there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SnapshotSource {
-    /// Its address.
-    #[serde(with = "text")]
-    pub server: SocketAddrV4,
+    /// Their addresses; the next is asked when one fails.
+    #[serde(with = "text::list")]
+    pub servers: Vec<SocketAddrV4>,
     /// User name, up to 6 characters.
     pub username: String,
     /// Password, up to 10 characters. SoupBinTCP sends it in clear.

@@ -417,6 +417,12 @@ const WHO_AND_WHERE: &[Misfit] = &[
     (&["rewind.allow=[]"], "rewind.allow", "nobody could ask"),
     (&["rewind.limits.total_datagrams_per_s=0"], "rewind.limits.total_datagrams_per_s", "at least 1"),
     (&["snapshot.username=toolong"], "snapshot.username", "1 to 6 ASCII letters or digits"),
+    (&["feed.snapshot.servers=[]"], "feed.snapshot.servers", "names nobody"),
+    (
+        &["feed.snapshot.servers=['127.0.0.1:1', '127.0.0.1:1']"],
+        "feed.snapshot.servers[1]",
+        "name each server once",
+    ),
     (&["feed.snapshot.password="], "feed.snapshot.password", "1 to 10 ASCII"),
 ];
 
@@ -701,7 +707,7 @@ fn whoever_wants_a_snapshot_needs_a_server() {
         let error = config.validate().unwrap_err().to_string();
         assert!(error.starts_with(&format!("`subscriber.{key}` is \"snapshot\"")), "{error}");
     }
-    config.apply_override("feed.snapshot={server='10.1.0.7:1', username='a', password='b'}").unwrap();
+    config.apply_override("feed.snapshot={servers=['10.1.0.7:1'], username='a', password='b'}").unwrap();
     config.validate().unwrap();
 }
 

@@ -278,12 +278,16 @@ impl Found {
         ];
         for (key, _) in asked.into_iter().filter(|(_, asked)| *asked && feed.snapshot.is_none()) {
             let what = "is \"snapshot\", and no snapshot server is known";
-            self.add(key, what, "write [feed.snapshot] with its address and login");
+            self.add(key, what, "write [feed.snapshot] with `servers` and a login");
         }
     }
 
     fn check_logins(&mut self, config: &Config) {
         if let Some(client) = config.feed.as_ref().and_then(|feed| feed.snapshot.as_ref()) {
+            if client.servers.is_empty() {
+                self.add("feed.snapshot.servers", "names nobody", "write the address of a snapshot server");
+            }
+            self.check_servers("feed.snapshot.servers", &client.servers);
             self.check_login("feed.snapshot", &client.username, &client.password);
         }
         if let Some(server) = &config.snapshot {

@@ -11,7 +11,8 @@
 //! | `receiver/restart` | another session, a halt, a snapshot |
 //! | `gap` | the ordered, bounded set of missing ranges |
 //! | `stash` | the bounded store of messages that came before their turn: copied once, never allocated |
-//! | `recovery` | which range is asked of which server when, and when it is given up |
+//! | `recovery` | which range is asked for when, and when it is given up |
+//! | `servers` | which rewind server is asked for it, and which rests |
 //! | `witness` | what a single datagram may not do alone: jump far, end the session, change it |
 //! | `conflict` | finds copies of one number with different bytes |
 //! | `line` | loss statistics of one line |
@@ -24,6 +25,7 @@ mod gap;
 mod line;
 mod receiver;
 mod recovery;
+mod servers;
 mod stash;
 mod state;
 mod witness;

@@ -1,4 +1,4 @@
-//! Which missing range is asked of which rewind server, when, and when it is given up.
+//! Which missing range is asked for, when, and when it is given up.
 //!
 //! A server answers a request with one datagram, so a request is for what one datagram holds, as far as that is known
 //! from earlier replies, and as many requests as allowed are in flight at a time: a long hole costs a round trip per
@@ -9,6 +9,7 @@ use seqcast_wire::SeqNo;
 
 use super::config::FeedConfig;
 use super::gap::Gaps;
+use super::servers::{Servers, Set, mix};
 use super::state::FeedStats;
 use crate::time::Nanos;
 
@@ -18,6 +19,8 @@ struct Ask {
     first: SeqNo,
     end: SeqNo,
     server: usize,
+    /// Servers asked in this round.
+    tried: Set,
     /// Times asked without progress; 0: to be asked.
     attempts: u32,
     /// When it is asked again, or given up.
@@ -54,9 +57,7 @@ pub(super) struct Wanted {
 pub(super) struct Recovery {
     asks: Vec<Ask>,
     max_in_flight: usize,
-    servers: usize,
-    /// Server that is asked first: the last that answered, or the next after one that did not.
-    preferred: usize,
+    servers: Servers,
     max_count: u64,
     /// Messages that a reply holds, by the replies so far.
     per_reply: u64,
@@ -71,17 +72,17 @@ pub(super) struct Recovery {
 
 impl Recovery {
     pub(super) fn new(config: &FeedConfig) -> Recovery {
+        let timeout = config.request_timeout.min(config.max_backoff);
         Recovery {
             // One more than in flight: what is parked is not.
             asks: Vec::with_capacity(config.max_requests_in_flight + 1),
             max_in_flight: config.max_requests_in_flight,
-            servers: config.rewind_servers,
-            preferred: (config.seed % config.rewind_servers.max(1) as u64) as usize,
+            servers: Servers::new(config.rewind_servers, config.seed, timeout, config.max_backoff),
             max_count: config.max_request_count.into(),
             per_reply: config.max_request_count.into(),
             densest: 1,
             reorder_wait: config.reorder_wait,
-            timeout: config.request_timeout.min(config.max_backoff),
+            timeout,
             max_backoff: config.max_backoff,
             attempts: config.attempts,
             jitter: config.seed,
@@ -103,9 +104,7 @@ impl Recovery {
     pub(super) fn on_reply(&mut self, now: Nanos, server: usize, first: SeqNo, next: SeqNo) {
         let got = next.since(first);
         self.densest = self.densest.max(got);
-        if server < self.servers {
-            self.preferred = server;
-        }
+        self.servers.on_reply(server);
         let Some(index) = self.asks.iter().position(|ask| ask.first == first && ask.attempts > 0) else {
             return;
         };
@@ -119,14 +118,15 @@ impl Recovery {
             self.per_reply = got;
             ask.first = next;
             ask.end = ask.end.min(next.saturating_add(got));
-            (ask.attempts, ask.due, ask.parked) = (0, now, false);
+            (ask.attempts, ask.tried, ask.due, ask.parked) = (0, 0, now, false);
         }
     }
 
     /// Asks the next server at once for what was asked of `server`, unless all of them have had their turn.
     pub(super) fn on_unreachable(&mut self, now: Nanos, server: usize) {
+        self.servers.on_unreachable(now, server);
         for ask in self.asks.iter_mut().filter(|ask| ask.server == server) {
-            if ask.attempts % (self.servers as u32) != 0 {
+            if ask.tried != self.servers.all() {
                 ask.due = now;
             }
         }
@@ -138,7 +138,7 @@ impl Recovery {
             self.asks.clear();
             return None;
         }
-        if self.servers == 0 {
+        if self.servers.count() == 0 {
             self.give_up_unfilled(view, gaps);
             return None;
         }
@@ -183,19 +183,22 @@ impl Recovery {
         None
     }
 
-    /// Asks for `self.asks[index]`; of the next server when the one asked before did not answer.
+    /// Asks for `self.asks[index]`: of another server when the one asked before did not answer, until all were asked.
     fn ask(&mut self, index: usize, now: Nanos, is_unanswered: bool) -> Wanted {
         let ask = &mut self.asks[index];
         if is_unanswered {
-            if self.preferred == ask.server {
-                self.preferred = (self.preferred + 1) % self.servers;
-            }
-            ask.server = (ask.server + 1) % self.servers;
+            self.servers.on_silence(now, ask.server);
         }
-        let round = ask.attempts / self.servers as u32;
+        if ask.tried == self.servers.all() {
+            ask.tried = 0;
+        }
+        ask.server = self.servers.choose(now, ask.first, ask.tried);
+        ask.tried |= 1 << ask.server;
+        let round = ask.attempts / self.servers.count() as u32;
         let wait = self.timeout.0.saturating_mul(1 << round.min(32)).min(self.max_backoff.0);
         ask.attempts += 1;
-        ask.due = now + Nanos(wait + splitmix(&mut self.jitter) % (wait / 4 + 1));
+        self.jitter = mix(self.jitter);
+        ask.due = now + Nanos(wait + self.jitter % (wait / 4 + 1));
         Wanted { server: ask.server, first: ask.first, count: ask.end.since(ask.first) as u16 }
     }
 
@@ -205,8 +208,7 @@ impl Recovery {
             return None;
         }
         let (first, end) = self.next_unasked(view, gaps)?;
-        let server = self.preferred;
-        self.asks.push(Ask { first, end, server, attempts: 0, due: view.now, parked: false });
+        self.asks.push(Ask { first, end, server: 0, tried: 0, attempts: 0, due: view.now, parked: false });
         Some(self.ask(self.asks.len() - 1, view.now, false))
     }
 
@@ -252,13 +254,4 @@ impl Recovery {
         }
         (first < end).then_some((first, end))
     }
-}
-
-/// SplitMix64: a step of a generator that needs no care with its seed.
-fn splitmix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }

@@ -19,6 +19,10 @@ const MIN_DATAGRAM_BYTES: u64 = 64;
 const MAX_SOURCES: u64 = 1 << 20;
 /// Most replies that may be configured to wait; a repeated request is looked for among them.
 const MAX_PENDING: u64 = 1 << 12;
+/// Requests that wait for what they ask for.
+const MAX_EARLY: usize = 64;
+/// How far ahead it may be.
+const MAX_EARLY_MESSAGES: u64 = 1 << 16;
 
 /// Settings of a rewind server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +41,9 @@ pub struct ServerConfig {
     pub max_sources: usize,
     /// Replies that may wait to be sent.
     pub max_pending: usize,
+    /// How long a request for what does not exist yet is kept: on a standby a request can overtake the word that what it
+    /// asks for is committed. 0: not at all.
+    pub patience: Nanos,
 }
 
 impl ServerConfig {
@@ -52,6 +59,7 @@ impl ServerConfig {
             total: Bucket { datagrams_per_s: 50_000, bytes_per_s: 80_000_000, burst },
             max_sources: 1024,
             max_pending: 256,
+            patience: Nanos::from_millis(2),
         }
     }
 }
@@ -75,6 +83,8 @@ pub struct ServerConfigError {
 pub enum Verdict {
     /// It will be answered.
     Queued,
+    /// It asks for what does not exist yet, and is judged again when it does.
+    Early,
     /// It will not, and the asker hears nothing.
     Silent(Reason),
 }
@@ -91,7 +101,7 @@ pub enum Reason {
     WrongSession,
     /// For no messages.
     ZeroCount,
-    /// For messages that do not exist yet.
+    /// For messages that do not exist yet, and did not come to exist in time.
     BeyondEnd,
     /// For messages that are not kept any more.
     AgedOut,
@@ -180,7 +190,16 @@ pub struct Server {
     crowded_until: Nanos,
     total: Level,
     pending: VecDeque<Reply>,
+    early: VecDeque<Early>,
     stats: ServerStats,
+}
+
+/// A request for what does not exist yet.
+#[derive(Clone, Copy, Debug)]
+struct Early {
+    from: SocketAddrV4,
+    request: Request,
+    until: Nanos,
 }
 
 impl Server {
@@ -195,6 +214,7 @@ impl Server {
             crowded_until: Nanos::ZERO,
             total: Level::default(),
             pending: VecDeque::with_capacity(config.max_pending),
+            early: VecDeque::with_capacity(MAX_EARLY),
             stats: ServerStats::default(),
             config,
         })
@@ -209,36 +229,78 @@ impl Server {
         available: Range<SeqNo>,
     ) -> Verdict {
         self.stats.requests += 1;
-        match self.judge(now, from, bytes, available) {
-            Ok(()) => Verdict::Queued,
-            Err(reason) => {
-                self.stats.silent[reason as usize] += 1;
-                Verdict::Silent(reason)
+        let judged = self.read(from, bytes).and_then(|request| {
+            if request.first >= available.end {
+                return self.keep_early(now, from, request, available.end);
+            }
+            self.admit(now, from, &request, &available).map(|()| Verdict::Queued)
+        });
+        judged.unwrap_or_else(|reason| self.refuse(reason))
+    }
+
+    fn refuse(&mut self, reason: Reason) -> Verdict {
+        self.stats.silent[reason as usize] += 1;
+        Verdict::Silent(reason)
+    }
+
+    /// Judges again what came too early. Call once per duty cycle.
+    pub fn poll(&mut self, now: Nanos, available: &Range<SeqNo>) {
+        for _ in 0..self.early.len() {
+            let Some(early) = self.early.pop_front() else { return };
+            let judged = if early.request.first < available.end {
+                self.admit(now, early.from, &early.request, available)
+            } else if now < early.until {
+                self.early.push_back(early);
+                Ok(())
+            } else {
+                Err(Reason::BeyondEnd)
+            };
+            if let Err(reason) = judged {
+                self.refuse(reason);
             }
         }
     }
 
-    fn judge(
-        &mut self,
-        now: Nanos,
-        from: SocketAddrV4,
-        bytes: &[u8],
-        available: Range<SeqNo>,
-    ) -> Result<(), Reason> {
-        let config = &self.config;
-        if !config.allow.iter().any(|prefix| prefix.contains(*from.ip())) {
+    fn read(&self, from: SocketAddrV4, bytes: &[u8]) -> Result<Request, Reason> {
+        if !self.config.allow.iter().any(|prefix| prefix.contains(*from.ip())) {
             return Err(Reason::NotAllowed);
         }
         let request = Request::parse(bytes).map_err(|_| Reason::Malformed)?;
-        if request.session != config.session {
+        if request.session != self.config.session {
             return Err(Reason::WrongSession);
         }
         if request.count == 0 {
             return Err(Reason::ZeroCount);
         }
-        if request.first >= available.end {
+        Ok(request)
+    }
+
+    fn keep_early(
+        &mut self,
+        now: Nanos,
+        from: SocketAddrV4,
+        request: Request,
+        end: SeqNo,
+    ) -> Result<Verdict, Reason> {
+        let is_near = request.first.since(end) < MAX_EARLY_MESSAGES;
+        if !is_near || self.config.patience == Nanos::ZERO || self.early.len() == MAX_EARLY {
             return Err(Reason::BeyondEnd);
         }
+        if self.early.iter().any(|early| early.from == from && early.request == request) {
+            return Err(Reason::Repeated);
+        }
+        self.early.push_back(Early { from, request, until: now + self.config.patience });
+        Ok(Verdict::Early)
+    }
+
+    fn admit(
+        &mut self,
+        now: Nanos,
+        from: SocketAddrV4,
+        request: &Request,
+        available: &Range<SeqNo>,
+    ) -> Result<(), Reason> {
+        let config = &self.config;
         if request.first < available.start {
             return Err(Reason::AgedOut);
         }
@@ -343,6 +405,7 @@ impl Server {
         if session != self.config.session {
             self.config.session = session;
             self.pending.clear();
+            self.early.clear();
         }
     }
 

@@ -102,7 +102,7 @@ pub fn subscriber_on<D: Driver + Send + 'static, A: Application + 'static>(
     if joins || rejoins {
         let Some(source) = &feed.snapshot else {
             return Err(AgentError::failed(
-                "[subscriber] wants a snapshot, but [feed.snapshot] does not say where: add server, username, password",
+                "[subscriber] wants a snapshot, but [feed.snapshot] does not say where: add servers, username, password",
             ));
         };
         let handover = Handover::new();
@@ -112,7 +112,7 @@ pub fn subscriber_on<D: Driver + Send + 'static, A: Application + 'static>(
             session: feed.session,
             next: Some(SeqNo::FIRST),
         };
-        node.add_cold(Joiner::new(source.server.into(), login, books_config, handover.clone()));
+        node.add_cold(Joiner::new(source.servers.clone(), login, books_config, handover.clone()));
         subscriber = subscriber.joining(handover.clone());
         agent = if joins { agent.joining(handover) } else { agent.rejoining(handover) };
     }

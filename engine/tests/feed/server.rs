@@ -80,6 +80,34 @@ fn large_counts_are_answered_with_one_datagram_of_what_fits() {
     assert_eq!(datagram, data(198, 200), "what exists is sent");
 }
 
+/// A standby's clients hear of a message on the lines before the standby hears that it is committed.
+#[test]
+fn a_request_that_comes_a_little_early_is_answered_when_what_it_asks_for_is_there() {
+    let (mut server, history) = (Server::new(config()).unwrap(), history());
+    let millis = |millis| T0 + Nanos::from_millis(millis);
+    let until = |end| seq(AVAILABLE.start)..seq(end);
+    for count in [1, 7] {
+        let early = server.on_request(T0, client(1), &request(150, count), until(150));
+        assert_eq!(early, Verdict::Early);
+    }
+    let again = server.on_request(T0, client(1), &request(150, 7), until(150));
+    assert_eq!(again, Verdict::Silent(Reason::Repeated));
+    assert_eq!(server.on_request(millis(1), client(2), &request(190, 1), until(150)), Verdict::Early);
+    server.poll(millis(1), &until(150));
+    assert_eq!(server.poll_reply(), None);
+    server.poll(millis(1), &until(153));
+    assert_eq!(answer(&mut server, &history).unwrap().1, data(150, 151));
+    assert_eq!(answer(&mut server, &history).unwrap().1, data(150, 153), "as much as there is");
+    server.poll(millis(3), &until(153));
+    server.poll(millis(4), &until(200));
+    assert_eq!(server.poll_reply(), None, "it took too long");
+    assert_eq!(server.stats().silent[Reason::BeyondEnd as usize], 1);
+    for n in 0..100 {
+        server.on_request(T0, client(3), &request(300 + n, 1), until(200));
+    }
+    assert_eq!(server.stats().silent[Reason::BeyondEnd as usize], 1 + 36, "a bounded number waits");
+}
+
 #[test]
 fn what_cannot_be_answered_is_met_with_silence_and_counted() {
     let mut server = Server::new(config()).unwrap();
@@ -90,7 +118,7 @@ fn what_cannot_be_answered_is_met_with_silence_and_counted() {
     let stranger = SocketAddrV4::new(Ipv4Addr::new(10, 2, 0, 1), 5_000);
     let cases = [
         (client(1), request(150, 0), Reason::ZeroCount),
-        (client(1), request(200, 1), Reason::BeyondEnd),
+        (client(1), request(200 + (1 << 16), 1), Reason::BeyondEnd),
         (client(1), request(u64::MAX, 0xFFFF), Reason::BeyondEnd),
         (client(1), request(99, 5), Reason::AgedOut),
         (client(1), other, Reason::WrongSession),
@@ -107,6 +135,8 @@ fn what_cannot_be_answered_is_met_with_silence_and_counted() {
         let expected = cases.iter().filter(|(_, _, r)| *r == reason).count() as u64;
         assert_eq!(server.stats().silent[reason as usize], expected, "{}", reason.name());
     }
+    let config = || ServerConfig { patience: Nanos::ZERO, ..config() };
+    let mut server = Server::new(config()).unwrap();
     let nothing = server.on_request(T0, client(1), &request(1, 1), SeqNo::FIRST..SeqNo::FIRST);
     assert_eq!(nothing, Verdict::Silent(Reason::BeyondEnd));
     let mut server = Server::new(ServerConfig { allow: vec![], ..config() }).unwrap();

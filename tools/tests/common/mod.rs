@@ -135,7 +135,7 @@ impl Site {
     fn common(&self) -> String {
         let mut text = format!(
             "[feed]\nsession = \"{FEED}\"\nrewind_servers = [\"{}\"]\n\
-             [feed.snapshot]\nserver = \"{}\"\nusername = \"demo\"\npassword = \"demo\"\n",
+             [feed.snapshot]\nservers = [\"{}\"]\nusername = \"demo\"\npassword = \"demo\"\n",
             self.rewind, self.snapshot
         );
         lines(&mut text, "feed", &self.feed);

@@ -225,7 +225,7 @@ fn configuration(dir: &std::path::Path) -> anyhow::Result<Config> {
     feed.lines = lines(1, [port(), port()]);
     feed.rewind_servers = vec![rewind];
     if let Some(source) = &mut feed.snapshot {
-        source.server = snapshot;
+        source.servers = vec![snapshot];
     }
     if let Some(section) = &mut config.rewind {
         section.bind = rewind;
