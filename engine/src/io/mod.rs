@@ -115,7 +115,8 @@ pub struct DriverCounters {
     /// Datagrams longer than a receive buffer: dropped.
     pub truncated_datagrams: u64,
     /// Datagrams that the kernel reports as dropped because a socket's receive buffer was full. `uring` learns it with
-    /// the next datagram (`SO_RXQ_OVFL`), `udp` within a second of polling (`SO_MEMINFO`).
+    /// the next datagram (`SO_RXQ_OVFL`), `udp` within a second of polling (`SO_MEMINFO`), as does `xdp`, also for frames
+    /// that found its receive ring full.
     pub kernel_dropped_datagrams: u64,
     /// Times a multishot receive ended and was armed again, mostly because receive buffers ran out (`ENOBUFS`). The
     /// datagrams stay in the socket meanwhile: nothing is lost by it.

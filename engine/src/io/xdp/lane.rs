@@ -357,9 +357,6 @@ pub(super) struct Sender {
     stuck: bool,
 }
 
-/// Calls into the kernel by one flush; each sends up to 32 frames.
-const FLUSH_CALLS: usize = 64;
-
 impl Sender {
     /// For the `place`th driver that sends through `lane`.
     pub(super) fn new(lane: &Lane, place: usize, ring: Producer<libc::xdp_desc>) -> Sender {
@@ -426,20 +423,20 @@ impl Sender {
     }
 
     fn wake(&mut self, lane: &Lane, socket: &Socket) {
-        for _ in 0..FLUSH_CALLS {
-            if self.ring.unread() == 0 {
-                self.unsent = false;
+        let mut before = u32::MAX;
+        loop {
+            let unread = self.ring.unread();
+            self.unsent = unread > 0;
+            // A call sends some 32 frames. When it has sent none the next flush tries again.
+            if unread == 0 || unread == before || !self.ring.wants_wakeup() {
                 return;
             }
-            if !self.ring.wants_wakeup() {
-                return;
-            }
+            before = unread;
             let refused = sys::wake_transmit(socket).err().and_then(|error| error.raw_os_error());
             self.stuck = false;
             match refused {
-                // The next look says whether all of it is sent.
                 None | Some(libc::EINTR) => {}
-                // More than one call sends; or completions wait for room, or the kernel for memory.
+                // There is more to send; or completions wait for room, or the kernel for memory.
                 Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS) => self.reclaim(lane),
                 Some(_) => {
                     self.stuck = true;

@@ -102,6 +102,8 @@ pub struct XdpDriver {
     /// The socket that is asked next.
     turn: usize,
     next_look: Nanos,
+    /// No socket is warm after that.
+    any_warm_until: Nanos,
     next_drops: Nanos,
     drops_turn: usize,
     counters: DriverCounters,
@@ -153,6 +155,7 @@ impl XdpDriver {
             detour: Vec::with_capacity(MAX_DESTINATIONS),
             turn: 0,
             next_look: Nanos::ZERO,
+            any_warm_until: Nanos::ZERO,
             next_drops: Nanos::ZERO,
             drops_turn: 0,
             counters: DriverCounters::default(),
@@ -201,23 +204,36 @@ impl XdpDriver {
         for &endpoint in &self.only_sockets {
             received += self.sockets.poll_endpoint(now, endpoint, limit - received, on_datagram)?;
         }
-        let turn = if now >= self.next_look && !self.endpoints.is_empty() {
+        if now >= self.next_look && !self.endpoints.is_empty() {
             self.next_look = now + LOOK_EVERY;
             self.turn = (self.turn + 1) % self.endpoints.len();
-            Some(self.turn)
-        } else {
-            None
-        };
-        for (index, endpoint) in self.endpoints.iter_mut().enumerate() {
-            let asked = turn == Some(index) || now < endpoint.warm_until;
-            if asked && endpoint.attachment.is_some() && received < limit {
-                let id = EndpointId(index as u16);
-                let given = self.sockets.poll_endpoint(now, id, limit - received, on_datagram)?;
-                if given > 0 {
-                    endpoint.warm_until = now + WARM_FOR;
+            received += self.look_at(self.turn, now, limit - received, on_datagram)?;
+        }
+        if now < self.any_warm_until {
+            for index in 0..self.endpoints.len() {
+                if now < self.endpoints[index].warm_until {
+                    received += self.look_at(index, now, limit - received, on_datagram)?;
                 }
-                received += given;
             }
+        }
+        Ok(received)
+    }
+
+    /// Asks the socket of an endpoint that is bypassed.
+    fn look_at<F: FnMut(Received<'_>)>(
+        &mut self,
+        index: usize,
+        now: Nanos,
+        limit: usize,
+        on_datagram: &mut F,
+    ) -> io::Result<usize> {
+        if self.endpoints[index].attachment.is_none() {
+            return Ok(0);
+        }
+        let received = self.sockets.poll_endpoint(now, EndpointId(index as u16), limit, on_datagram)?;
+        if received > 0 {
+            self.any_warm_until = now + WARM_FOR;
+            self.endpoints[index].warm_until = self.any_warm_until;
         }
         Ok(received)
     }

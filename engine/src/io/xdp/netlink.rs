@@ -79,6 +79,7 @@ pub(super) enum News {
 #[derive(Debug)]
 pub(super) struct Netlink {
     socket: Socket,
+    request: Vec<u8>,
     buffer: Vec<u8>,
 }
 
@@ -91,7 +92,7 @@ impl Netlink {
             Some(Protocol::from(libc::NETLINK_ROUTE)),
         )?;
         socket.set_nonblocking(true)?;
-        Ok(Netlink { socket, buffer: vec![0; BUFFER_BYTES] })
+        Ok(Netlink { socket, request: Vec::with_capacity(128), buffer: vec![0; BUFFER_BYTES] })
     }
 
     /// For [`Netlink::poll_news`].
@@ -198,8 +199,8 @@ impl Netlink {
     ) -> io::Result<()> {
         // Answers to a request that was given up.
         while self.receive().is_ok() {}
-        let request = request(kind, flags, head, attributes);
-        self.socket.send(&request)?;
+        write_request(&mut self.request, kind, flags, head, attributes);
+        self.socket.send(&self.request)?;
         let dump = flags & NLM_F_DUMP != 0;
         loop {
             let len = match self.receive() {
@@ -247,8 +248,9 @@ fn neighbour_head(interface: u32, flags: u8) -> [u8; 12] {
     head
 }
 
-fn request(kind: u16, flags: u16, head: &[u8], attributes: &[(u16, &[u8])]) -> Vec<u8> {
-    let mut bytes = vec![0; HEADER_BYTES];
+fn write_request(bytes: &mut Vec<u8>, kind: u16, flags: u16, head: &[u8], attributes: &[(u16, &[u8])]) {
+    bytes.clear();
+    bytes.resize(HEADER_BYTES, 0);
     bytes.extend(head);
     for (kind, value) in attributes {
         bytes.extend((4 + value.len() as u16).to_ne_bytes());
@@ -260,7 +262,6 @@ fn request(kind: u16, flags: u16, head: &[u8], attributes: &[(u16, &[u8])]) -> V
     bytes[..4].copy_from_slice(&len.to_ne_bytes());
     bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
     bytes[6..8].copy_from_slice(&(flags | NLM_F_REQUEST).to_ne_bytes());
-    bytes
 }
 
 /// The first four bytes, in the machine's order.
@@ -370,7 +371,10 @@ mod tests {
         let neighbour = {
             let mut head = neighbour_head(3, 0);
             head[8..10].copy_from_slice(&2u16.to_ne_bytes());
-            request(RTM_NEWNEIGH, 0, &head, &[(NDA_DST, &[10, 0, 0, 9]), (NDA_LLADDR, &[2, 0, 0, 0, 0, 9])])
+            let attributes = [(NDA_DST, &[10, 0, 0, 9][..]), (NDA_LLADDR, &[2, 0, 0, 0, 0, 9])];
+            let mut bytes = Vec::new();
+            write_request(&mut bytes, RTM_NEWNEIGH, 0, &head, &attributes);
+            bytes
         };
         let mut seen = Vec::new();
         each_message(&neighbour, |kind, body| seen.push((kind, parse_neighbour(body))));

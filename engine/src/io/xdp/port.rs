@@ -20,6 +20,9 @@ use super::{DriverConfig, XdpMode};
 /// Receive frames that a driver has at least, whatever [`DriverConfig::receive_buffers`] says: behind an AF_XDP socket
 /// stands no receive buffer of the kernel's.
 const MIN_RECEIVE_FRAMES: usize = 1_024;
+/// Drivers of interfaces without hardware of their own. A veth pair's native mode is a thread of the kernel's more; the
+/// others' hands frames over as those of the interfaces below, where no socket of ours is bound.
+const GENERIC_IS_BETTER: [&str; 4] = ["veth", "bonding", "team", "bridge"];
 /// Bytes of IPv4 and UDP headers.
 const IP_UDP_BYTES: usize = 28;
 /// Ethernet header and one tag.
@@ -111,8 +114,8 @@ impl Port {
         }
         let lanes = queues.min(MAX_QUEUES) as usize;
         let sizes = lane_sizes(config, link.mtu, lanes);
-        // A veth pair has no hardware to drive: its native mode is a thread of the kernel's more.
-        let generic_is_better = sys::driver_name(&control, &link.name) == "veth";
+        let driver = sys::driver_name(&control, &link.name);
+        let generic_is_better = GENERIC_IS_BETTER.contains(&&driver[..]);
         let modes: &[bool] = match config.xdp.mode {
             XdpMode::Auto if generic_is_better => &[false, true],
             XdpMode::Auto => &[true, false],
@@ -121,8 +124,10 @@ impl Port {
         };
         let mut refused = io::Error::other("no mode to try");
         for &native in modes {
-            match attach(interface, sizes, native) {
-                Ok(program) => return Port::bind(interface, link, config, program, native, (lanes, sizes)),
+            let bound = attach(interface, sizes, native)
+                .and_then(|program| Port::bind(interface, &link, config, program, native, (lanes, sizes)));
+            match bound {
+                Ok(port) => return Ok(port),
                 Err(error) => refused = error,
             }
         }
@@ -131,7 +136,7 @@ impl Port {
 
     fn bind(
         interface: u32,
-        link: Link,
+        link: &Link,
         config: &DriverConfig,
         program: Program,
         native: bool,
@@ -140,8 +145,8 @@ impl Port {
         let zero_copy = native && config.xdp.zero_copy;
         let lanes = (0..lanes as u32)
             .map(|queue| Lane::new(interface, queue, sizes, zero_copy))
-            .collect::<io::Result<Vec<Lane>>>()
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", link.name)))?;
+            .collect::<io::Result<Vec<Lane>>>()?;
+        let link = link.clone();
         let port = Port { interface, link, program, lanes, sizes, native, table: Mutex::default() };
         info!("{port}");
         for shortfall in port.lanes.first().map_or(&[][..], Lane::shortfalls) {
@@ -170,7 +175,11 @@ impl Port {
     /// A share for a driver: one that another has left, or a new one.
     pub(super) fn share(&self) -> io::Result<Share> {
         let mut table = lock(&self.table);
-        if let Some(share) = table.idle.pop() {
+        if let Some(mut share) = table.idle.pop() {
+            // What came for the last driver after it had gone.
+            for (lane, socket) in self.lanes.iter().zip(&mut share.sockets) {
+                socket.receive(lane, usize::MAX, |_| {});
+            }
             return Ok(share);
         }
         if table.made == MAX_SHARES {
