@@ -6,13 +6,15 @@
 -- one of the stream, whatever its port. Works with Lua 5.2 to 5.4.
 
 local HEADER_BYTES, APPEND_BYTES, ACK_BYTES = 40, 88, 96
+local IMAGE_BYTES, IMAGE_SOURCE_BYTES = 80, 18
 local FRAME_HEADER_BYTES, FRAME_ALIGN_BYTES = 64, 8
-local APPEND, ACK, REFUSE = 1, 2, 3
+local APPEND, ACK, REFUSE, IMAGE = 1, 2, 3, 4
 local FLAG_END, FLAG_COMMITTED, FLAG_POSITION, FLAG_RECEIVED, FLAG_WANTED = 1, 2, 4, 8, 16
+local FLAG_DEAF, FLAG_NEEDS_IMAGE = 32, 64
 
 local repl = Proto("seqcast_repl", "Seqcast replication")
 
-local kinds = { [APPEND] = "Append", [ACK] = "Ack", [REFUSE] = "Refuse" }
+local kinds = { [APPEND] = "Append", [ACK] = "Ack", [REFUSE] = "Refuse", [IMAGE] = "Image" }
 local frame_kinds = { [1] = "Message", [2] = "End" }
 
 local f = {
@@ -26,6 +28,8 @@ local f = {
     position_ended = ProtoField.bool("seqcast_repl.flags.position", "End of session in previous or tail", 8, nil, FLAG_POSITION),
     received_ended = ProtoField.bool("seqcast_repl.flags.received", "End of session in received", 8, nil, FLAG_RECEIVED),
     wanted_ended = ProtoField.bool("seqcast_repl.flags.wanted", "End of session in wanted", 8, nil, FLAG_WANTED),
+    deaf = ProtoField.bool("seqcast_repl.flags.deaf", "Primary hears too few to commit, or sender does not hear receiver", 8, nil, FLAG_DEAF),
+    needs_image = ProtoField.bool("seqcast_repl.flags.needs_image", "Needs an image", 8, nil, FLAG_NEEDS_IMAGE),
     node = ProtoField.uint16("seqcast_repl.node", "Node"),
     session = ProtoField.string("seqcast_repl.session", "Session"),
     epoch = ProtoField.uint64("seqcast_repl.epoch", "Epoch"),
@@ -40,6 +44,11 @@ local f = {
     verified = ProtoField.uint64("seqcast_repl.verified", "Verified"),
     received = ProtoField.uint64("seqcast_repl.received", "Received"),
     wanted = ProtoField.uint64("seqcast_repl.wanted", "Wanted"),
+    sources = ProtoField.uint16("seqcast_repl.image.sources", "Sources"),
+    stamp = ProtoField.uint64("seqcast_repl.image.stamp", "Event time of the frame before (ns since the Unix epoch)"),
+    replaces = ProtoField.uint64("seqcast_repl.image.replaces", "Incarnation to be replaced", base.HEX),
+    source_next = ProtoField.uint64("seqcast_repl.image.source.next", "Source's own number that comes next"),
+    source_session = ProtoField.string("seqcast_repl.image.source.session", "Source's session"),
     frame = ProtoField.none("seqcast_repl.frame", "Frame"),
     frame_len = ProtoField.uint32("seqcast_repl.frame.len", "Payload bytes"),
     frame_crc = ProtoField.uint32("seqcast_repl.frame.crc", "CRC-32C", base.HEX),
@@ -95,7 +104,8 @@ local function add_header(tree, tvb)
     tree:add_le(f.version, tvb(8, 1))
     tree:add_le(f.kind, tvb(9, 1))
     local flags = tree:add_le(f.flags, tvb(10, 1))
-    for _, flag in ipairs({ f.end_ended, f.committed_ended, f.position_ended, f.received_ended, f.wanted_ended }) do
+    local all = { f.end_ended, f.committed_ended, f.position_ended, f.received_ended, f.wanted_ended, f.deaf, f.needs_image }
+    for _, flag in ipairs(all) do
         flags:add_le(flag, tvb(10, 1))
     end
     tree:add_le(f.node, tvb(12, 2))
@@ -169,10 +179,26 @@ local function add_ack(tree, tvb)
     return text
 end
 
+local function add_image(tree, tvb)
+    if tvb:len() < IMAGE_BYTES then return nil end
+    local count = tvb(60, 2):le_uint()
+    if tvb:len() ~= IMAGE_BYTES + count * IMAGE_SOURCE_BYTES then return nil end
+    add_position(tree, tvb, "Position")
+    tree:add_le(f.sources, tvb(60, 2))
+    tree:add_le(f.stamp, tvb(64, 8))
+    tree:add_le(f.replaces, tvb(72, 8))
+    for at = IMAGE_BYTES, tvb:len() - 1, IMAGE_SOURCE_BYTES do
+        tree:add_le(f.source_next, tvb(at, 8))
+        tree:add(f.source_session, tvb(at + 8, 10))
+    end
+    return "Image at " .. tostring(tvb(40, 8):le_uint64())
+end
+
 local function add_body(tree, tvb)
     local kind = tvb(9, 1):uint()
     if kind == APPEND then return add_append(tree, tvb) end
     if kind == ACK then return add_ack(tree, tvb) end
+    if kind == IMAGE then return add_image(tree, tvb) end
     if kind == REFUSE and tvb:len() == HEADER_BYTES then
         return "Refuse, epoch " .. tostring(tvb(24, 8):le_uint64()) .. " is promised"
     end

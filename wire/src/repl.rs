@@ -7,7 +7,7 @@
 //! | 0 | 4 | `SQCR` |
 //! | 4 | 4 | CRC-32C of everything after this field |
 //! | 8 | 1 | version: 1 |
-//! | 9 | 1 | kind: 1 Append, 2 Ack, 3 Refuse |
+//! | 9 | 1 | kind: 1 Append, 2 Ack, 3 Refuse, 4 Image |
 //! | 10 | 1 | flags, see below; the others are zero |
 //! | 11 | 1 | zero |
 //! | 12 | 2 | node that sends it |
@@ -41,10 +41,30 @@
 //! | 80 | 8 | *wanted*: what lies between *received* and here has not arrived; 0: nothing is missing |
 //! | 88 | 8 | *committed*, as the sender knows it |
 //!
+//! **Image**, from the primary to a standby whose journal ends where no journal reaches back to: where it is to begin anew.
+//! The epoch is not 0. The point is committed, and not behind the end of the session.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 40 | 8 | *position*: number of the first frame to come |
+//! | 48 | 8 | *position*: epoch of the frame before; 0 before the first of the session |
+//! | 56 | 4 | *position*: CRC of the frame before; 0 before the first of the session |
+//! | 60 | 2 | sources that follow |
+//! | 62 | 2 | zero |
+//! | 64 | 8 | event time of the frame before, ns since the Unix epoch |
+//! | 72 | 8 | incarnation of the standby's journal that is to be replaced: no other heeds it |
+//! | 80 | 18 each | each source, from 0 on: 8 its own number that comes next, 10 its session |
+//!
 //! **Refuse**, to the sender of a datagram with an older epoch, is the common part alone: its epoch is the one promised.
 //!
 //! The end of a session is a frame that takes no number. A flag beside each number says whether that frame is counted
-//! in: 1 for *end* and *verified*, 2 for *committed*, 4 for *previous* and *tail*, 8 for *received*, 16 for *wanted*.
+//! in: 1 for *end* and *verified*, 2 for *committed*, 4 for *previous* and *tail*, 8 for *received*, 16 for *wanted*. Flag 32
+//! of an Ack: its journal meets no history of this session, the sender needs an Image.
+//!
+//! Flag 32 says who is *deaf*. In an Append: the primary hears fewer nodes than it takes to commit anything, and whoever
+//! is in sync and heard by others may replace it. In an Ack: the sender has not heard of late whom it sends this to, and
+//! asks to be answered; without the flag it has. Acks go to other standbys only while the primary is doubted, and as
+//! answers.
 //!
 //! The check sum is computed by a function that the caller brings: the processor's instruction for it is out of reach
 //! of a crate without `unsafe` or an operating system. What frames hold is not looked at here; each has its own CRC.
@@ -53,6 +73,10 @@ use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::{Error, SeqNo, Session};
+
+mod image;
+
+pub use image::{IMAGE_BYTES, IMAGE_SOURCE_BYTES, Image, ImageSources, emit_image};
 
 /// The first bytes of every datagram.
 pub const MAGIC: [u8; 4] = *b"SQCR";
@@ -72,6 +96,7 @@ const CRC_FROM: usize = 8;
 const APPEND: u8 = 1;
 const ACK: u8 = 2;
 const REFUSE: u8 = 3;
+const IMAGE: u8 = 4;
 
 /// *end* of an Append, *verified* of an Ack.
 const FLAG_END: u8 = 1;
@@ -80,9 +105,11 @@ const FLAG_COMMITTED: u8 = 2;
 const FLAG_POSITION: u8 = 4;
 const FLAG_RECEIVED: u8 = 8;
 const FLAG_WANTED: u8 = 16;
+const FLAG_DEAF: u8 = 32;
+const FLAG_NEEDS_IMAGE: u8 = 64;
 
-const APPEND_FLAGS: u8 = FLAG_END | FLAG_COMMITTED | FLAG_POSITION;
-const ACK_FLAGS: u8 = APPEND_FLAGS | FLAG_RECEIVED | FLAG_WANTED;
+const APPEND_FLAGS: u8 = FLAG_END | FLAG_COMMITTED | FLAG_POSITION | FLAG_DEAF;
+const ACK_FLAGS: u8 = APPEND_FLAGS | FLAG_RECEIVED | FLAG_WANTED | FLAG_NEEDS_IMAGE;
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -161,7 +188,7 @@ impl Reach {
 
 /// A point of an ordered history. Two histories that agree on a position agree on everything before it: each frame's CRC
 /// chains over the one before, and a number is never used twice in one epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
     /// Everything before the point.
     pub at: Reach,
@@ -177,7 +204,7 @@ impl Position {
 }
 
 /// How far the primary is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Head {
     /// All that its journal holds.
     pub end: Reach,
@@ -209,6 +236,8 @@ pub struct Append<'a> {
     pub previous: Position,
     /// How far the primary is.
     pub head: Head,
+    /// The primary hears fewer nodes than it takes to commit anything.
+    pub is_deaf: bool,
     /// Whole frames; none in a heartbeat. A multiple of [`FRAME_ALIGN_BYTES`].
     pub frames: &'a [u8],
 }
@@ -228,6 +257,10 @@ pub struct Ack {
     pub wanted: Option<Reach>,
     /// How far is committed, as the standby knows it.
     pub committed: Reach,
+    /// The sender has not heard the receiver of late.
+    pub is_deaf: bool,
+    /// Its journal does not meet the primary's history anywhere: it needs an [`Image`].
+    pub needs_image: bool,
 }
 
 /// An answer to a datagram of an older epoch: the sender promised the epoch of `origin` and heeds no lower one.
@@ -246,6 +279,8 @@ pub enum Datagram<'a> {
     Ack(Ack),
     /// From whoever knows better.
     Refuse(Refuse),
+    /// From a primary.
+    Image(Image<'a>),
 }
 
 impl<'a> Datagram<'a> {
@@ -267,6 +302,7 @@ impl<'a> Datagram<'a> {
             APPEND => Append::read(datagram).map(Datagram::Append),
             ACK => Ack::read(datagram).map(Datagram::Ack),
             REFUSE => Refuse::read(header, datagram.len()).map(Datagram::Refuse),
+            IMAGE => Image::read(datagram).map(Datagram::Image),
             _ => Err(Error::Field { name: "kind" }),
         }
     }
@@ -277,6 +313,7 @@ impl<'a> Datagram<'a> {
             Datagram::Append(append) => &append.origin,
             Datagram::Ack(ack) => &ack.origin,
             Datagram::Refuse(refuse) => &refuse.origin,
+            Datagram::Image(image) => &image.origin,
         }
     }
 }
@@ -335,6 +372,10 @@ fn flag(reach: Reach, flag: u8) -> u8 {
     if reach.ended { flag } else { 0 }
 }
 
+fn deaf(is_deaf: bool) -> u8 {
+    if is_deaf { FLAG_DEAF } else { 0 }
+}
+
 /// Writes the check sum over a datagram that is complete but for it, and gives its length.
 fn seal(datagram: &mut [u8], crc32c: impl Fn(&[u8]) -> u32) -> usize {
     let crc = crc32c(&datagram[CRC_FROM..]);
@@ -368,7 +409,8 @@ impl<'a> Append<'a> {
         check(head.committed.is_part_of(head.end), "committed (beyond the end)")?;
         check(head.published <= head.committed.next, "published (beyond committed)")?;
         check(frames.is_empty() || previous.at < head.end, "frames (beyond the end)")?;
-        Ok(Append { origin: header.origin(), previous, head, frames })
+        let is_deaf = header.flags & FLAG_DEAF != 0;
+        Ok(Append { origin: header.origin(), previous, head, is_deaf, frames })
     }
 
     /// Writes the datagram and gives its length; 0 when `buffer` is too short. [`Packer`] spares the copy of the frames.
@@ -377,7 +419,7 @@ impl<'a> Append<'a> {
         if !packer.try_push(self.frames) {
             return 0;
         }
-        packer.finish(&self.origin, &self.previous, &self.head, crc32c)
+        packer.finish(&self.origin, &self.previous, &self.head, self.is_deaf, crc32c)
     }
 }
 
@@ -431,11 +473,13 @@ impl<'a> Packer<'a> {
         origin: &Origin,
         previous: &Position,
         head: &Head,
+        is_deaf: bool,
         crc32c: impl Fn(&[u8]) -> u32,
     ) -> usize {
         let flags = flag(head.end, FLAG_END)
             | flag(head.committed, FLAG_COMMITTED)
-            | flag(previous.at, FLAG_POSITION);
+            | flag(previous.at, FLAG_POSITION)
+            | deaf(is_deaf);
         let layout = AppendLayout {
             header: Header::of(origin, APPEND, flags),
             previous: PositionLayout::of(previous),
@@ -468,6 +512,8 @@ impl Ack {
             received: header.reach(layout.received, FLAG_RECEIVED)?,
             wanted: if wants { Some(header.reach(layout.wanted, FLAG_WANTED)?) } else { None },
             committed: header.reach(layout.committed, FLAG_COMMITTED)?,
+            is_deaf: header.flags & FLAG_DEAF != 0,
+            needs_image: header.flags & FLAG_NEEDS_IMAGE != 0,
         };
         check(ack.received.is_part_of(ack.tail.at), "received (beyond the tail)")?;
         check(ack.verified.is_part_of(ack.received), "verified (beyond received)")?;
@@ -475,6 +521,7 @@ impl Ack {
         check(ack.wanted.is_none_or(|wanted| wanted > ack.received), "wanted (received already)")?;
         let is_hello = ack.origin.epoch == 0;
         check(!is_hello || (ack.received == Reach::NOTHING && !wants), "received (without an epoch)")?;
+        check(!is_hello || !ack.needs_image, "flags")?;
         Ok(ack)
     }
 
@@ -484,7 +531,9 @@ impl Ack {
             | flag(self.committed, FLAG_COMMITTED)
             | flag(self.tail.at, FLAG_POSITION)
             | flag(self.received, FLAG_RECEIVED)
-            | self.wanted.map_or(0, |wanted| flag(wanted, FLAG_WANTED));
+            | self.wanted.map_or(0, |wanted| flag(wanted, FLAG_WANTED))
+            | deaf(self.is_deaf)
+            | if self.needs_image { FLAG_NEEDS_IMAGE } else { 0 };
         let layout = AckLayout {
             header: Header::of(&self.origin, ACK, flags),
             tail: PositionLayout::of(&self.tail),
@@ -570,6 +619,7 @@ mod tests {
             origin: origin(2, 9, 0x1112_1314_1516_1718),
             previous: Position { at: to(0x102), epoch: 8, crc: 0x4142_4344 },
             head: Head { end: to(0x105), committed: to(0x103), published: SeqNo::new(0x101).unwrap() },
+            is_deaf: false,
             frames: &FRAMES,
         }
     }
@@ -592,6 +642,8 @@ mod tests {
             received: to(0x103),
             wanted: Some(to(0x107)),
             committed: to(0x101),
+            is_deaf: false,
+            needs_image: false,
         }
     }
 
@@ -606,6 +658,7 @@ mod tests {
             Datagram::Append(append) => append.emit(buffer, crc32c),
             Datagram::Ack(ack) => ack.emit(buffer, crc32c),
             Datagram::Refuse(refuse) => refuse.emit(buffer, crc32c),
+            Datagram::Image(image) => image.emit(buffer, crc32c),
         }
     }
 
@@ -676,6 +729,18 @@ mod tests {
         let wire = flagged(&ACK_WIRE, FLAG_WANTED);
         let Ok(Datagram::Ack(ack)) = Datagram::parse(&wire, crc32c) else { panic!() };
         assert_eq!(ack.wanted, Some(ended(0x107)));
+        for wire in [&APPEND_WIRE[..], &ACK_WIRE] {
+            let wire = flagged(wire, FLAG_DEAF);
+            let parsed = Datagram::parse(&wire, crc32c).unwrap();
+            let (Datagram::Append(Append { is_deaf, .. }) | Datagram::Ack(Ack { is_deaf, .. })) = parsed
+            else {
+                panic!()
+            };
+            assert!(is_deaf);
+            let mut buffer = [0; 200];
+            assert_eq!(emit(&parsed, &mut buffer), wire.len());
+            assert_eq!(buffer[..wire.len()], wire);
+        }
     }
 
     #[test]
@@ -684,7 +749,7 @@ mod tests {
             assert_eq!(field(wire, 0, b"SQCA"), "magic");
             assert_eq!(field(wire, 8, &[2]), "version");
             assert_eq!(field(wire, 9, &[0]), "kind");
-            assert_eq!(field(wire, 9, &[4]), "kind");
+            assert_eq!(field(wire, 9, &[5]), "kind");
             assert_eq!(field(wire, 10, &[0x80]), "flags");
             assert_eq!(field(wire, 11, &[1]), "reserved");
             for len in 0..HEADER_BYTES {
@@ -696,6 +761,8 @@ mod tests {
             assert_eq!(error(&damaged), Error::Field { name: "check sum (CRC-32C)" });
         }
         assert_eq!(field(&REFUSE_WIRE, 10, &[1]), "flags");
+        assert_eq!(field(&REFUSE_WIRE, 10, &[FLAG_DEAF]), "flags");
+        assert_eq!(field(&APPEND_WIRE, 10, &[FLAG_NEEDS_IMAGE]), "flags");
         assert_eq!(field(&APPEND_WIRE, 10, &[FLAG_RECEIVED]), "flags");
         assert_eq!(field(&ENDED_ACK_WIRE, 10, &[0x1F]), "flags", "nothing is wanted");
         assert_eq!(field(&APPEND_WIRE, 24, &[0]), "epoch");
@@ -775,6 +842,68 @@ mod tests {
         assert_eq!(hello.emit(&mut buffer, crc32c), ACK_BYTES);
         assert_eq!(Datagram::parse(&buffer, crc32c), Ok(Datagram::Ack(hello)));
         assert_eq!(field(&buffer, 80, &[9]), "received (without an epoch)");
+        assert_eq!(field(&buffer, 10, &[FLAG_NEEDS_IMAGE]), "flags");
+        let needy = Ack { needs_image: true, ..ack() };
+        assert_eq!(needy.emit(&mut buffer, crc32c), ACK_BYTES);
+        assert_eq!(Datagram::parse(&buffer, crc32c), Ok(Datagram::Ack(needy)));
+    }
+
+    fn image() -> Vec<u8> {
+        let mut buffer = [0xEE; 200];
+        let position = Position { at: to(0x102), epoch: 8, crc: 0x4142_4344 };
+        let source = |next, session: &[u8; 10]| (SeqNo::new(next).unwrap(), Session::from_wire(*session));
+        let sources = [source(0x21, b"SOURCE0   "), source(1, b"          "), source(0x23, b"SOURCE2   ")];
+        let origin = origin(2, 9, 0x1112_1314_1516_1718);
+        let len = emit_image(&origin, &position, 0x71, 0x81, sources.into_iter(), &mut buffer, crc32c);
+        buffer[..len].to_vec()
+    }
+
+    #[test]
+    fn an_image_says_where_to_begin() {
+        let wire = image();
+        assert_eq!(wire.len(), IMAGE_BYTES + 3 * IMAGE_SOURCE_BYTES);
+        assert_eq!(wire[8..12], [1, 4, 0, 0]);
+        let u64_at = |at: usize| u64::from_le_bytes(wire[at..at + 8].try_into().unwrap());
+        assert_eq!([40, 48, 64, 72].map(u64_at), [0x102, 8, 0x71, 0x81]);
+        assert_eq!(wire[56..64], [0x44, 0x43, 0x42, 0x41, 3, 0, 0, 0]);
+        assert_eq!((u64_at(80), &wire[88..98]), (0x21, &b"SOURCE0   "[..]));
+        assert_eq!((u64_at(80 + 36), &wire[88 + 36..98 + 36]), (0x23, &b"SOURCE2   "[..]));
+        let Ok(Datagram::Image(image)) = Datagram::parse(&wire, crc32c) else { panic!() };
+        assert_eq!(
+            (image.position.at, image.position.epoch, image.position.crc),
+            (to(0x102), 8, 0x4142_4344)
+        );
+        assert_eq!((image.stamp_ns, image.replaces, image.sources.len()), (0x71, 0x81, 3));
+        let nexts: Vec<u64> = image.sources.iter().map(|(next, _)| next.value()).collect();
+        assert_eq!(nexts, [0x21, 1, 0x23]);
+        let mut buffer = [0; 200];
+        assert_eq!(image.emit(&mut buffer, crc32c), wire.len());
+        assert_eq!(buffer[..wire.len()], wire);
+        assert_eq!(image.emit(&mut buffer[..wire.len() - 1], crc32c), 0);
+    }
+
+    /// Cut off or changed anywhere, it is no image.
+    #[test]
+    fn an_image_is_whole_or_none() {
+        let wire = image();
+        for len in 0..wire.len() {
+            assert!(Datagram::parse(&wire[..len], crc32c).is_err());
+            if len >= HEADER_BYTES {
+                assert!(Datagram::parse(&resealed(wire[..len].to_vec()), crc32c).is_err());
+            }
+        }
+        for bit in 0..wire.len() * 8 {
+            let mut damaged = wire.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(Datagram::parse(&damaged, crc32c).is_err(), "bit {bit}");
+        }
+        assert_eq!(error(&resealed([&wire[..], &[0]].concat())), Error::Trailing { offset: wire.len() });
+        assert_eq!(field(&wire, 10, &[FLAG_POSITION]), "flags");
+        assert_eq!(field(&wire, 24, &[0]), "epoch");
+        assert_eq!(field(&wire, 62, &[1]), "reserved");
+        for at in [40, 80, 98] {
+            assert_eq!(error(&patched(&wire, at, &[0; 8])), Error::SeqNo, "at {at}");
+        }
     }
 
     #[test]
@@ -787,7 +916,7 @@ mod tests {
         assert!(!packer.try_push(&[1; 8]), "4 bytes are left");
         assert_eq!((packer.datagram_bytes(), packer.is_empty()), (APPEND_WIRE.len(), false));
         let Append { origin, previous, head, .. } = append();
-        assert_eq!(packer.finish(&origin, &previous, &head, crc32c), APPEND_WIRE.len());
+        assert_eq!(packer.finish(&origin, &previous, &head, false, crc32c), APPEND_WIRE.len());
         assert_eq!(buffer[..APPEND_WIRE.len()], APPEND_WIRE);
         assert_eq!(buffer[APPEND_WIRE.len()..], [0xEE; 4]);
         let needed = APPEND_BYTES;

@@ -45,6 +45,7 @@ fn bytes_of(datagram: &Datagram<'_>) -> Vec<u8> {
         Datagram::Append(append) => append.emit(&mut buffer, crc32c),
         Datagram::Ack(ack) => ack.emit(&mut buffer, crc32c),
         Datagram::Refuse(refuse) => refuse.emit(&mut buffer, crc32c),
+        Datagram::Image(image) => image.emit(&mut buffer, crc32c),
     };
     buffer.truncate(len);
     buffer
@@ -57,15 +58,25 @@ fn datagrams() -> Vec<Vec<u8>> {
     let frames = [first, second].concat();
     let head = Head { end: to(7), committed: to(5), published: SeqNo::FIRST };
     let previous = Position { at: to(5), epoch: 8, crc: 77 };
-    let append = Append { origin: origin(2, 9), previous, head, frames: &frames };
+    let append = Append { origin: origin(2, 9), previous, head, is_deaf: false, frames: &frames };
     let ended = Reach { ended: true, ..to(7) };
     let tail = Position { at: ended, epoch: 9, crc: last_crc };
-    let heartbeat = Append { previous: tail, head: Head { end: ended, ..head }, frames: &[], ..append };
+    let head = Head { end: ended, ..head };
+    let heartbeat = Append { previous: tail, head, is_deaf: true, frames: &[], ..append };
     let tail = Position { at: to(7), ..tail };
     let (received, wanted) = (to(6), Some(to(9)));
-    let ack = Ack { origin: origin(1, 9), tail, verified: to(5), received, wanted, committed: to(4) };
+    let (verified, committed) = (to(5), to(4));
+    let (is_deaf, needs_image) = (false, false);
+    let ack = Ack { origin: origin(1, 9), tail, verified, received, wanted, committed, is_deaf, needs_image };
     let nothing = Reach::NOTHING;
-    let hello = Ack { origin: origin(1, 0), verified: nothing, received: nothing, wanted: None, ..ack };
+    let hello = Ack {
+        origin: origin(1, 0),
+        verified: nothing,
+        received: nothing,
+        wanted: None,
+        is_deaf: true,
+        ..ack
+    };
     let refuse = Refuse { origin: origin(0, 10) };
     let cut_off = Append { frames: &frames[..frames.len() - 8], ..append };
     let right = [
@@ -145,9 +156,9 @@ fn tshark_reads_every_field() {
         common,
         [
             "1\t2\tMDREPL0001\t9\t0x0000000000000abc\t1\t0x00",
-            "1\t2\tMDREPL0001\t9\t0x0000000000000abc\t1\t0x05",
+            "1\t2\tMDREPL0001\t9\t0x0000000000000abc\t1\t0x25",
             "2\t1\tMDREPL0001\t9\t0x0000000000000abc\t1\t0x00",
-            "2\t1\tMDREPL0001\t0\t0x0000000000000abc\t1\t0x00",
+            "2\t1\tMDREPL0001\t0\t0x0000000000000abc\t1\t0x20",
             "3\t0\tMDREPL0001\t10\t0x0000000000000abc\t1\t0x00",
         ]
     );

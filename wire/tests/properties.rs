@@ -294,18 +294,25 @@ proptest! {
     #[test]
     fn replication_datagrams_are_read_as_written(
         origin in origin(), parts in reaches(), epoch in any::<u64>(), crc in any::<u32>(), words in 0..20usize,
-        wants in any::<bool>(), hole in 1..9u64,
+        wants in any::<bool>(), hole in 1..9u64, is_deaf in any::<bool>(),
     ) {
         let [a, b, c, d] = parts;
         let previous = Position { at: a, epoch, crc };
         let frames = vec![0xA5; if a < d { words * 8 } else { 0 }];
         let head = Head { end: d, committed: c, published: b.next };
-        let append = Datagram::Append(repl::Append { origin, previous, head, frames: &frames });
+        let append = Datagram::Append(repl::Append { origin, previous, head, is_deaf, frames: &frames });
         let wanted = Some(Reach::to(c.next.saturating_add(hole))).filter(|wanted| wants && *wanted > c);
         let tail = Position { at: d, epoch, crc };
-        let ack = Datagram::Ack(repl::Ack { origin, tail, verified: b, received: c, wanted, committed: a });
+        let (verified, received, committed) = (b, c, a);
+        let needs_image = crc.is_multiple_of(2);
+        let ack = repl::Ack { origin, tail, verified, received, wanted, committed, is_deaf, needs_image };
         let refuse = Datagram::Refuse(repl::Refuse { origin });
-        for datagram in [append, ack, refuse] {
+        let mut bytes = vec![0; 300];
+        let sources = (0..words.min(9)).map(|_| (b.next, origin.session));
+        let position = Position { at: Reach::to(b.next), ..previous };
+        let len = repl::emit_image(&origin, &position, epoch, epoch, sources, &mut bytes, checks::crc32c);
+        let image = Datagram::parse(&bytes[..len], checks::crc32c).unwrap();
+        for datagram in [append, Datagram::Ack(ack), refuse, image] {
             let mut buffer = vec![0; 300];
             let len = checks::emit_repl(&datagram, &mut buffer, checks::crc32c);
             buffer.truncate(len);

@@ -8,6 +8,7 @@
 use std::net::SocketAddrV4;
 
 use seqcast_wire::{SeqNo, Session, ack};
+use tracing::error;
 
 use super::acknowledge::Acknowledger;
 use super::intake::{FeedPlan, FeedsSink, Intake, has_room};
@@ -19,7 +20,7 @@ use crate::frame;
 use crate::io::Driver;
 use crate::ring::broadcast::Writer;
 use crate::runtime::{Agent, AgentError, WallClock};
-use crate::sequencer::{Admit, Sequencer, SourceEnd, SourceId};
+use crate::sequencer::{Admit, Refusal, Sequencer, SourceEnd, SourceId};
 use crate::stat::Latency;
 use crate::sync::{Flag, Watermark};
 use crate::time::Nanos;
@@ -40,6 +41,8 @@ pub struct Watermarks {
 /// One source.
 #[derive(Clone, Debug)]
 pub struct SourcePlan {
+    /// What it is called.
+    pub name: String,
     /// How its feed is received.
     pub feed: FeedPlan,
     /// Where its publisher takes acknowledgements.
@@ -50,6 +53,8 @@ pub struct SourcePlan {
 pub struct IngressPlan {
     /// The sources, in the order of the configuration.
     pub sources: Vec<SourcePlan>,
+    /// The longest message that is numbered. At a longer one its source stands still: nothing of a source may be left out.
+    pub max_message_bytes: usize,
     /// When to number, and from where.
     pub directives: Directives,
     /// Whether events are admitted.
@@ -81,6 +86,10 @@ pub struct Ingress<D> {
     order: Order,
     watermarks: Watermarks,
     acknowledgers: Vec<Option<Acknowledger>>,
+    names: Vec<String>,
+    /// Of each source, the message that people were told of as being too long.
+    told: Vec<Option<(SeqNo, usize)>>,
+    max_message_bytes: usize,
     end_with_sources: bool,
     over: Flag,
     /// Of each source, the time from a hole to its filling.
@@ -110,6 +119,9 @@ struct Source {
     refused_messages: u64,
     conflicts: u64,
     halted: bool,
+    /// The message that it stands still at because of its length, and how long that is.
+    too_long: Option<(SeqNo, usize)>,
+    too_long_messages: u64,
 }
 
 impl<D: Driver> Ingress<D> {
@@ -118,7 +130,16 @@ impl<D: Driver> Ingress<D> {
     /// # Errors
     /// What the driver refused, or a setting that cannot work.
     pub fn open(driver: D, plan: IngressPlan, meters: Vec<Meter>) -> Result<Ingress<D>, AgentError> {
-        let IngressPlan { sources: plans, directives, admission, ring, watermarks, over, wall } = plan;
+        let IngressPlan {
+            sources: plans,
+            max_message_bytes,
+            directives,
+            admission,
+            ring,
+            watermarks,
+            over,
+            wall,
+        } = plan;
         assert_eq!(meters.len(), plans.len() + 1, "one meter for the sequencer, one a source");
         let feeds: Vec<_> = plans.iter().map(|plan| plan.feed.clone()).collect();
         let acknowledgers = plans.iter().map(|plan| plan.acknowledge_to.map(Acknowledger::new)).collect();
@@ -135,6 +156,9 @@ impl<D: Driver> Ingress<D> {
             order,
             watermarks,
             acknowledgers,
+            names: plans.iter().map(|plan| plan.name.clone()).collect(),
+            told: vec![None; plans.len()],
+            max_message_bytes,
             end_with_sources: false,
             over,
             recoveries,
@@ -162,7 +186,8 @@ impl<D: Driver> Ingress<D> {
             return Ok(());
         };
         let Lead { epoch, chain, published } = *lead;
-        let mut sequencer = Sequencer::new(chain, epoch, published).map_err(AgentError::failed)?;
+        let sequencer = Sequencer::new(chain, epoch, published).map_err(AgentError::failed)?;
+        let mut sequencer = sequencer.limiting(self.max_message_bytes);
         for feed in 0..self.order.sources.len() {
             let state = sequencer.chain().sources()[feed];
             let rule = self.intake.session_rule(feed);
@@ -254,7 +279,19 @@ impl<D: Driver> Ingress<D> {
             meter.set("repeated_messages_total", source.duplicates);
             meter.set("refused_messages_total", source.refused_messages);
             meter.set("source_conflicts_total", source.conflicts);
+            meter.set("too_long_messages_total", source.too_long_messages);
             meter.set("halted", source.halted.into());
+            if let Some((at, len)) = source.too_long
+                && self.told[feed] != source.too_long
+            {
+                let (name, max) = (&self.names[feed], self.max_message_bytes);
+                error!(
+                    "source {name} stands still at its message {at}: it has {len} bytes, and a message of the order \
+                     {max} at most; raise send.datagram_bytes on every node, or begin another session of the source \
+                     without it"
+                );
+                self.told[feed] = source.too_long;
+            }
         }
     }
 }
@@ -294,10 +331,24 @@ impl Order {
                 source.halted = true;
                 false
             }
+            Admit::Refused(Refusal::TooLong { len, .. }) => {
+                source.stand_still(source_seq, len);
+                false
+            }
             Admit::Refused(_) => {
                 source.refused_messages += 1;
                 true
             }
+        }
+    }
+}
+
+impl Source {
+    /// Message `at`, `len` bytes long, has no way to standbys and subscribers. It is offered again and again.
+    #[cold]
+    fn stand_still(&mut self, at: SeqNo, len: usize) {
+        if self.too_long.replace((at, len)) != Some((at, len)) {
+            self.too_long_messages += 1;
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The cold side of the journal, beside the replica agent that appends: it prepares segments, removes old ones, makes the
 //! record durable, and keeps promises.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, Thread};
 
 use crossbeam::queue::ArrayQueue;
 use tracing::{error, info, warn};
 
+use crate::frame::Chain;
 use crate::journal::{Journal, Mark, Preparer, Syncer, close};
 use crate::runtime::{Agent, AgentError};
 use crate::sync::Watermark;
@@ -22,22 +24,62 @@ pub fn retired() -> Retired {
     Arc::new(ArrayQueue::new(1))
 }
 
+/// Where a node's journal is to begin anew: left by the agent that was given an image, when it ends, for whoever starts the
+/// node's agents again. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Rebirth(Arc<ArrayQueue<Chain>>);
+
+impl Rebirth {
+    /// Nothing is to begin anew.
+    pub fn new() -> Rebirth {
+        Rebirth(Arc::new(ArrayQueue::new(1)))
+    }
+
+    /// The journal is to begin where `chain` stands.
+    pub fn leave(&self, chain: Chain) {
+        self.0.force_push(chain);
+    }
+
+    /// Whether something was left.
+    pub fn is_due(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// Takes what was left.
+    pub fn take(&self) -> Option<Chain> {
+        self.0.pop()
+    }
+}
+
+impl Default for Rebirth {
+    fn default() -> Rebirth {
+        Rebirth::new()
+    }
+}
+
 /// Promises of epochs that the replica agent wants durable, and those that are. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Promises {
     wanted: Arc<ArrayQueue<u64>>,
     made: Arc<ArrayQueue<u64>>,
+    /// The thread that makes them, once it runs.
+    maker: Arc<OnceLock<Thread>>,
 }
 
 impl Promises {
     /// None wanted.
     pub fn new() -> Promises {
-        Promises { wanted: Arc::new(ArrayQueue::new(8)), made: Arc::new(ArrayQueue::new(8)) }
+        let queue = || Arc::new(ArrayQueue::new(8));
+        Promises { wanted: queue(), made: queue(), maker: Arc::default() }
     }
 
-    /// Wants a promise made durable; `false` when too many wait.
+    /// Wants a promise made durable, and wakes who makes it, which costs a call of the kernel; `false` when too many wait.
     pub fn try_want(&self, epoch: u64) -> bool {
-        self.wanted.push(epoch).is_ok()
+        let is_taken = self.wanted.push(epoch).is_ok();
+        if let Some(maker) = self.maker.get() {
+            maker.unpark();
+        }
+        is_taken
     }
 
     /// The next promise that is durable, in the order in which they were wanted.
@@ -113,6 +155,11 @@ impl JournalUpkeep {
 impl Agent for JournalUpkeep {
     fn name(&self) -> &str {
         "journal-upkeep"
+    }
+
+    fn on_start(&mut self, _now: Nanos) -> Result<(), AgentError> {
+        let _ = self.promises.maker.set(thread::current());
+        Ok(())
     }
 
     fn do_work(&mut self, now: Nanos) -> Result<usize, AgentError> {

@@ -9,27 +9,27 @@ mod account;
 mod own;
 mod peers;
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 
 use seqcast_wire::repl::{self, Datagram};
 use seqcast_wire::{SeqNo, Session};
 
-use self::own::Followed;
-use self::peers::{Finding, Peers};
+use self::own::{Followed, OwnError};
+use self::peers::{Peer, Peers, Review};
 use super::ingress::Watermarks;
-use super::journal::{Promises, Retired};
+use super::journal::{Promises, Rebirth, Retired};
 use super::leadership::{Admission, Directive, Directives, Lead};
 use super::links::{CommandOutcome, Desk, LinkChange};
 use super::meter::Meter;
 use super::status::What;
 use super::steward::CoordinatorClient;
-use crate::frame::{Chain, Frame};
+use crate::frame::{Chain, Frame, SourceState};
 use crate::io::{Bind, Destination, Driver, EndpointId, EndpointSpec};
 use crate::journal::{AppendError, Journal, JournalReader, Published};
-use crate::limits::MAX_NODES;
+use crate::limits::MAX_SOURCES;
 use crate::replica::{
-    Action, Answer, AppendOutcome, Broken, CommitGate, Control, DetectorConfig, Head, Inbound, JournalState,
-    Member, Position, Reach, Refusals, Role, StreamConfig,
+    Action, Answer, AppendOutcome, Broken, CommitGate, Control, DetectorConfig, Divergence, Head, Hearing,
+    Inbound, JournalState, Member, Position, Reach, Refusals, Role, StreamConfig, Verdict,
 };
 use crate::ring::broadcast::Reader;
 use crate::runtime::{Agent, AgentError, WallClock};
@@ -69,6 +69,10 @@ pub struct ReplicaPlan {
     pub reader: JournalReader,
     /// Where the journal goes in the end.
     pub retired: Retired,
+    /// Where it is told that the journal is to begin anew.
+    pub rebirth: Rebirth,
+    /// The point where the journal begins, if that is only taken to be committed because what came before was removed.
+    pub assumed: Option<SeqNo>,
     /// The published watermark that survives the process; on a standby, what it knows to be published.
     pub mark: Published,
     /// Shared with the other agents.
@@ -100,6 +104,7 @@ pub struct Replica<D> {
     control: Control,
     me: Member,
     inbound: Inbound,
+    hearing: Hearing,
     refusals: Refusals,
     /// Who is to be refused: it leads an epoch below the one promised.
     refuse: Option<SocketAddrV4>,
@@ -110,6 +115,8 @@ pub struct Replica<D> {
     journal: Option<Journal>,
     reader: JournalReader,
     retired: Retired,
+    rebirth: Rebirth,
+    assumed: Option<SeqNo>,
     mark: Published,
     watermarks: Watermarks,
     listeners: Vec<Directives>,
@@ -150,6 +157,16 @@ fn reach_of(chain: &Chain) -> Reach {
     Reach { next: chain.next(), ended: chain.ended() }
 }
 
+/// Where an image says that the order stands; `None` when it knows more sources than there can be.
+fn chain_of(image: &repl::Image<'_>) -> Option<Chain> {
+    let mut sources = Box::new([SourceState::NONE; MAX_SOURCES]);
+    for (at, (next, session)) in image.sources.iter().enumerate() {
+        *sources.get_mut(at)? = SourceState { session, next };
+    }
+    let Position { at, epoch, crc } = image.position;
+    Some(Chain::resume(at.next, crc, epoch, image.stamp_ns, sources))
+}
+
 /// What a gate's number means in a journal that goes as far as `whole`.
 fn reach_up_to(number: SeqNo, whole: Reach) -> Reach {
     if number > whole.next { whole } else { Reach::to(number) }
@@ -180,6 +197,7 @@ impl<D: Driver> Replica<D> {
             control: plan.control,
             me: plan.me,
             inbound,
+            hearing: Hearing::new(plan.detector.suspect_after).breaking(plan.broken),
             refusals: Refusals::new(plan.me, plan.session, REFUSE_EVERY),
             refuse: None,
             peers,
@@ -188,6 +206,8 @@ impl<D: Driver> Replica<D> {
             journal: Some(plan.journal),
             reader: plan.reader,
             retired: plan.retired,
+            rebirth: plan.rebirth,
+            assumed: plan.assumed,
             mark: plan.mark,
             watermarks: plan.watermarks,
             listeners: plan.listeners,
@@ -241,10 +261,11 @@ impl<D: Driver> Replica<D> {
         if self.endpoint.is_none() {
             return Ok(0);
         }
-        let Replica { driver, control, inbound, peers, journal, reader, refuse, counts, .. } = self;
+        let Replica { driver, control, inbound, hearing, peers, journal, reader, refuse, counts, .. } = self;
         let Some(journal) = journal else { return Ok(0) };
         let mut error = None;
         let mut fatal = None;
+        let mut begin = None;
         let before = Position::from(journal.chain());
         let mut work = driver.poll_rx(now, RECEIVE_LIMIT, |received| {
             let Ok(datagram) = Datagram::parse(received.bytes, crc32c::crc32c) else {
@@ -261,7 +282,10 @@ impl<D: Driver> Replica<D> {
                     let cuts = &mut counts.cuts;
                     let mut own = Followed { journal: &mut *journal, reader, error: &mut error, cuts };
                     match inbound.on_append(&append, &mut own) {
-                        AppendOutcome::Accepted => peers.on_heard(now, node),
+                        AppendOutcome::Accepted => {
+                            peers.on_heard(now, node);
+                            hearing.on_primary(now, append.is_deaf);
+                        }
                         AppendOutcome::Stale => *refuse = Some(received.from),
                         AppendOutcome::HigherEpoch { epoch, .. } => control.on_higher_epoch(now, epoch),
                         AppendOutcome::Damaged(_) => counts.damaged_datagrams += 1,
@@ -273,6 +297,7 @@ impl<D: Driver> Replica<D> {
                 }
                 Datagram::Ack(ack) => {
                     control.on_higher_epoch(now, ack.origin.epoch);
+                    hearing.on_standby(now, node, ack.is_deaf);
                     if let Some(gate) = control.gate_mut() {
                         // What it says in another epoch is no sign that it follows this primary.
                         if ack.origin.epoch == gate.epoch() {
@@ -282,8 +307,18 @@ impl<D: Driver> Replica<D> {
                     }
                 }
                 Datagram::Refuse(repl::Refuse { origin }) => control.on_refused(now, origin.epoch),
+                Datagram::Image(image) => match inbound.on_image(&image) {
+                    AppendOutcome::Accepted => peers.on_heard(now, node),
+                    AppendOutcome::Begin => begin = chain_of(&image),
+                    AppendOutcome::Stale => *refuse = Some(received.from),
+                    AppendOutcome::HigherEpoch { epoch, .. } => control.on_higher_epoch(now, epoch),
+                    _ => counts.strange_datagrams += 1,
+                },
             }
         })?;
+        if let Some(chain) = begin {
+            return self.begin_anew(chain);
+        }
         let cuts = &mut counts.cuts;
         let mut own = Followed { journal: &mut *journal, reader, error: &mut error, cuts };
         match inbound.poll(&mut own) {
@@ -295,14 +330,34 @@ impl<D: Driver> Replica<D> {
             self.watermarks.appended.advance(journal.publish());
             work += 1;
         }
+        self.judge(error, fatal)?;
+        Ok(work)
+    }
+
+    /// What the stream came to that cannot go on.
+    fn judge(&mut self, error: Option<OwnError>, fatal: Option<AppendOutcome>) -> Result<(), AgentError> {
         match (error, fatal) {
             (Some(error), _) => Err(AgentError::failed(error)),
+            (None, Some(AppendOutcome::Diverged(Divergence::Verified { next, .. })))
+                if Some(next) == self.assumed =>
+            {
+                self.tell(What::Cut, None, "the journal meets the primary's nowhere: it needs an image");
+                self.inbound.ask_for_image();
+                Ok(())
+            }
             (None, Some(AppendOutcome::Diverged(divergence))) => Err(AgentError::failed(divergence)),
             (None, Some(AppendOutcome::Unreadable(seq))) => {
                 Err(AgentError::failed(format_args!("message {seq} of the own journal cannot be read")))
             }
-            _ => Ok(work),
+            _ => Ok(()),
         }
+    }
+
+    /// The journal is to begin where `chain` stands, and with it all agents.
+    fn begin_anew(&mut self, chain: Chain) -> Result<usize, AgentError> {
+        let next = chain.next();
+        self.rebirth.leave(chain);
+        Err(AgentError::failed(format_args!("the journal begins anew at message {next}, from an image")))
     }
 
     /// Carries out what the control decided.
@@ -341,6 +396,7 @@ impl<D: Driver> Replica<D> {
             }
         };
         self.inbound.follow(epoch, primary, verified);
+        self.hearing.settle();
         if let Some(peer) = self.peers.of(primary.node) {
             peer.detector.settle(now);
         }
@@ -349,6 +405,7 @@ impl<D: Driver> Replica<D> {
 
     fn lead(&mut self, now: Nanos, epoch: u64) -> Result<(), AgentError> {
         self.inbound.stop_acking(epoch);
+        self.hearing.settle();
         self.peers.lead(now, epoch)?;
         self.retiring = None;
         self.inherited = Some(gate_number(self.tail().at));
@@ -425,12 +482,14 @@ impl<D: Driver> Replica<D> {
         let (committed, epoch) = (gate.committed(), gate.epoch());
         let is_admitting = gate.admitting().is_ok() && self.retiring.is_none();
         self.admission.set(if is_admitting { epoch } else { 0 });
+        let local = *gate.local();
         let committed = reach_up_to(committed, tail.at);
         self.committed(committed);
         self.tell_progress(gate_number(committed), is_admitting);
         let Some(endpoint) = self.endpoint else { return 0 };
         let head = Head { end: tail.at, committed, published: published.min(committed.next) };
-        self.peers.send(now, &head, tail, &mut self.driver, endpoint)
+        self.peers.say_deaf(self.control.is_deaf());
+        self.peers.send(now, (&head, &local), tail, &mut self.driver, endpoint)
     }
 
     fn committed(&mut self, committed: Reach) {
@@ -443,10 +502,13 @@ impl<D: Driver> Replica<D> {
     /// As primary: who joins the set, who leaves it, and to whom to hand over.
     fn review(&mut self, now: Nanos) {
         let Some(gate) = self.control.gate() else { return };
-        match self.peers.review(now, gate) {
-            Some(Finding::CaughtUp(member, next)) => self.control.on_caught_up(member, next),
-            Some(Finding::Lost(node, why)) => self.control.on_lost(node, why),
-            None => {}
+        let Review { roll, gone, arrived } = self.peers.review(now, gate);
+        self.control.on_roll(roll);
+        if let Some((node, why)) = gone {
+            self.control.on_lost(node, why);
+        }
+        if let Some((member, next)) = arrived {
+            self.control.on_caught_up(member, next);
         }
         self.hand_over(now);
     }
@@ -458,32 +520,57 @@ impl<D: Driver> Replica<D> {
             let published = head.published.min(self.inbound.committed().next);
             if published > self.mark.next() {
                 self.mark.advance(published);
+                // For retention: nobody needs here what was published.
+                self.watermarks.published.advance(published);
             }
         }
-        let durable = self.syncs.then(|| self.durable());
-        let Some(endpoint) = self.endpoint else { return 0 };
-        let Replica { driver, inbound, peers, journal, control, .. } = self;
-        let Some(journal) = journal else { return 0 };
+        let sent = self.acknowledge(now);
+        let Replica { inbound, hearing, peers, control, .. } = self;
         let followed = inbound.following().map(|(_, primary)| primary.node);
-        // While nobody is followed it says hello to all: the primary then begins to stream.
-        let mut to = [Destination { endpoint, to: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0) }; MAX_NODES];
-        let mut count = 0;
-        for peer in peers.list.iter().filter(|peer| followed.is_none_or(|node| peer.node == node)) {
-            to[count].to = peer.address;
-            count += 1;
-        }
-        let fill = |buffer: &mut [u8]| inbound.poll_ack(now, journal.chain(), durable, buffer);
-        let sent = driver.transmit(&to[..count], repl::ACK_BYTES, fill).unwrap_or_default().min(1);
-        for peer in &mut peers.list {
-            peer.detector.poll(now);
-            if Some(peer.node) == followed {
-                match peer.detector.suspected() {
-                    Some(suspicion) => control.on_suspicion(now, suspicion.into()),
-                    None => control.on_primary_heard(),
+        let min_in_sync = control.min_in_sync();
+        for Peer { node, detector, .. } in &mut peers.list {
+            detector.poll(now);
+            if Some(*node) == followed {
+                match hearing.judge(now, detector.suspected(), detector.timeout(), min_in_sync) {
+                    Verdict::Suspected(why) => control.on_suspicion(now, why),
+                    Verdict::Doubted(why) => control.on_doubt(why),
+                    Verdict::Trusted => control.on_primary_heard(),
                 }
             }
         }
         sent
+    }
+
+    /// Sends the acknowledgement that is due: to the primary, and to all others while there is none or it is doubted.
+    fn acknowledge(&mut self, now: Nanos) -> usize {
+        let durable = self.syncs.then(|| self.durable());
+        let Replica {
+            driver, endpoint: Some(endpoint), inbound, hearing, peers, journal: Some(journal), ..
+        } = self
+        else {
+            return 0;
+        };
+        let Some(ack) = inbound.poll_ack(now, journal.chain(), durable) else { return 0 };
+        let followed = inbound.following().map(|(_, primary)| primary.node);
+        let primary = peers.list.iter().find(|peer| Some(peer.node) == followed);
+        let suspicion = primary.and_then(|primary| primary.detector.suspected());
+        let mut is_sent = false;
+        for peer in &peers.list {
+            let leads = Some(peer.node) == followed;
+            if followed.is_some() && !leads && !hearing.speaks_to(now, peer.node, suspicion) {
+                continue;
+            }
+            let is_deaf = if leads { suspicion.is_some() } else { !hearing.hears(now, peer.node) };
+            let ack = repl::Ack { is_deaf, ..ack };
+            let to = [Destination { endpoint: *endpoint, to: peer.address }];
+            let sent = driver.transmit(&to, repl::ACK_BYTES, |buffer| ack.emit(buffer, crc32c::crc32c));
+            // One to the primary that finds no room is due again at once; to another node it is as good as lost.
+            is_sent |= sent.is_ok() && (leads || followed.is_none());
+        }
+        if is_sent {
+            inbound.on_acked(now, &ack);
+        }
+        usize::from(is_sent)
     }
 }
 

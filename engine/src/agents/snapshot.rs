@@ -12,6 +12,7 @@ use seqcast_wire::{SeqNo, Session, Timestamp, glimpse, soup};
 use tracing::{info, warn};
 use zerocopy::FromBytes;
 
+use super::join::{Handover, Snapshot};
 use super::meter::Meter;
 use crate::book::{Books, IMAGE_MESSAGE_BYTES, ImageEncoder};
 use crate::config;
@@ -41,7 +42,11 @@ pub struct SnapshotServer {
     books: Books,
     /// Time of the last message: what the image's orders are stamped with.
     last_time: Timestamp,
-    cursor: Cursor,
+    journal: JournalReader,
+    /// There once the books are.
+    cursor: Option<Cursor>,
+    /// Where books come from that the journal does not reach back to, and those that came.
+    elsewhere: Option<(Handover, Option<Box<Snapshot>>)>,
     committed: Watermark,
     applied: Watermark,
     image: Option<Arc<Image>>,
@@ -68,25 +73,33 @@ struct Client {
 }
 
 impl SnapshotServer {
-    /// Listens as `plan` says and keeps `books`, which are empty, up with the committed part of the journal.
+    /// Listens as `plan` says and keeps `books`, which are empty, up with the committed part of the journal. If the
+    /// beginning of that was removed, books to begin with are asked for `elsewhere`; clients are sent away until they are
+    /// there.
     ///
     /// # Errors
-    /// The address cannot be had; the beginning of the journal was removed, so that the books cannot be built.
+    /// The address cannot be had; the beginning of the journal was removed, and there is no elsewhere.
     pub fn open(
         plan: &config::Snapshot,
         session: Session,
-        journal: JournalReader,
-        committed: Watermark,
+        (journal, committed): (JournalReader, Watermark),
         books: Books,
+        elsewhere: Option<Handover>,
         meter: Meter,
     ) -> Result<SnapshotServer, AgentError> {
-        let oldest = journal.oldest();
-        let cursor = journal.cursor_at(SeqNo::FIRST).ok_or_else(|| {
-            AgentError::failed(format_args!(
-                "the journal begins at message {oldest}: books cannot be built from it; leave [snapshot] out, or raise \
-                 journal.retain_bytes before the next session"
-            ))
-        })?;
+        let cursor = journal.cursor_at(SeqNo::FIRST);
+        let elsewhere = elsewhere.filter(|_| cursor.is_none());
+        match &elsewhere {
+            Some(handover) => handover.ask(),
+            None if cursor.is_none() => {
+                let oldest = journal.oldest();
+                return Err(AgentError::failed(format_args!(
+                    "the journal begins at message {oldest}: books cannot be built from it; name another snapshot \
+                     server in [feed.snapshot], leave [snapshot] out, or raise journal.retain_bytes before the next session"
+                )));
+            }
+            None => {}
+        }
         let credentials =
             Credentials { username: plan.username.clone(), password: plan.password.clone(), session };
         Ok(SnapshotServer {
@@ -96,7 +109,9 @@ impl SnapshotServer {
             clients: Vec::new(),
             books,
             last_time: Timestamp::from_ns(0),
+            journal,
             cursor,
+            elsewhere: elsewhere.map(|handover| (handover, None)),
             committed,
             applied: Watermark::new(),
             image: None,
@@ -120,11 +135,41 @@ impl SnapshotServer {
         Ok(self.listener.local_addr()?)
     }
 
+    /// Begins with books from elsewhere, once the journal has got to where they are.
+    fn begin(&mut self) -> usize {
+        let Some((handover, arrived)) = &mut self.elsewhere else { return 0 };
+        if let Some(snapshot) = handover.take_snapshot() {
+            *arrived = Some(snapshot);
+        }
+        let Some(snapshot) = arrived.take_if(|snapshot| snapshot.next <= self.committed.load()) else {
+            return 0;
+        };
+        let Snapshot { session, next, books } = *snapshot;
+        let cursor = self.journal.cursor_at(next).filter(|_| session == self.credentials.session);
+        if cursor.is_none() {
+            let oldest = self.journal.oldest();
+            warn!(
+                "snapshot: books of session {session} up to message {next} are of no use: the journal begins at {oldest}"
+            );
+            handover.ask();
+            return 1;
+        }
+        info!("snapshot: goes on with books up to message {next}");
+        (self.cursor, self.books, self.elsewhere) = (cursor, books, None);
+        1
+    }
+
+    /// Where the books are; `None` until they are there.
+    fn at(&self) -> Option<SeqNo> {
+        self.cursor.as_ref().map(Cursor::seq)
+    }
+
     fn apply(&mut self) -> Result<usize, AgentError> {
         let committed = self.committed.load();
         let mut work = 0;
-        while work < APPLY_LIMIT && self.cursor.seq() < committed {
-            match self.cursor.next_frame().map_err(AgentError::failed)? {
+        let Some(cursor) = &mut self.cursor else { return Ok(self.begin()) };
+        while work < APPLY_LIMIT && cursor.seq() < committed {
+            match cursor.next_frame().map_err(AgentError::failed)? {
                 Some(frame) if frame.kind() == Kind::Message => {
                     self.books.apply(frame.payload());
                     if let Ok((header, _)) = Header::ref_from_prefix(frame.payload()) {
@@ -137,7 +182,7 @@ impl SnapshotServer {
             work += 1;
         }
         if work > 0 {
-            self.applied.advance(self.cursor.seq());
+            self.applied.advance(cursor.seq());
         }
         Ok(work)
     }
@@ -162,9 +207,17 @@ impl SnapshotServer {
         let mut work = 0;
         for at in (0..self.clients.len()).rev() {
             self.clients[at].receive(now);
+            if self.clients[at].wants && self.cursor.is_none() {
+                // Another server has them: better asked now than waited for.
+                self.clients[at].wants = false;
+                self.clients[at].link.reject(now);
+                self.refused += 1;
+            }
             // Books that are behind would make an image that the client has to throw away.
-            if self.clients[at].wants && self.cursor.seq() >= self.committed.load() {
-                let image = self.image(now);
+            if self.clients[at].wants
+                && let Some(next) = self.at().filter(|next| *next >= self.committed.load())
+            {
+                let image = self.image(now, next);
                 self.clients[at].answer(now, image);
                 self.served += 1;
                 work += 1;
@@ -189,14 +242,13 @@ impl SnapshotServer {
     }
 
     /// The image of now, or one that is fresh enough.
-    fn image(&mut self, now: Nanos) -> Arc<Image> {
+    fn image(&mut self, now: Nanos, next: SeqNo) -> Arc<Image> {
         if let Some(image) = &self.image
             && now.since(image.made) <= FRESH
         {
             return Arc::clone(image);
         }
-        let image =
-            Arc::new(Image { made: now, packets: encode(&self.books, self.cursor.seq(), self.last_time) });
+        let image = Arc::new(Image { made: now, packets: encode(&self.books, next, self.last_time) });
         self.image = Some(Arc::clone(&image));
         image
     }
@@ -206,7 +258,7 @@ impl SnapshotServer {
         self.meter.set("accepted_total", self.accepted);
         self.meter.set("refused_total", self.refused);
         self.meter.set("images_total", self.served);
-        self.meter.set("applied", self.cursor.seq().value());
+        self.meter.set("applied", self.at().map_or(0, SeqNo::value));
         self.meter.set("live_orders", self.books.live_orders().into());
         self.meter.books(self.books.stats());
     }

@@ -101,6 +101,8 @@ pub struct PeerStatus {
     pub silent: Option<Nanos>,
     /// How often it was wrongly taken for dead.
     pub false_suspicions: u64,
+    /// On a primary: its journal ends where no journal reaches back to any more, so it is given an image.
+    pub needs_image: bool,
 }
 
 /// Something that happened to a node's standing, with its reason.
@@ -250,6 +252,9 @@ pub struct PeerReport {
     pub silent_ns: Option<u64>,
     /// How often it was wrongly taken for dead.
     pub false_suspicions: u64,
+    /// On a primary: it is given an image, since no journal reaches back to where its own ends.
+    #[serde(default)]
+    pub needs_image: bool,
 }
 
 /// A [`Note`] with names.
@@ -329,6 +334,7 @@ impl Names {
                 lag_ns: seen.lag.0,
                 silent_ns: seen.silent.map(|silent| silent.0),
                 false_suspicions: seen.false_suspicions,
+                needs_image: seen.needs_image,
             }
         };
         Report {
@@ -390,6 +396,7 @@ mod tests {
             ..NodeStatus::starting(0xabc, watermarks)
         };
         status.peers[2] = PeerStatus {
+            needs_image: true,
             verified: Some(seq(20)),
             lag: Nanos(5),
             silent: Some(Nanos(9)),

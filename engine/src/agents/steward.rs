@@ -52,13 +52,13 @@ impl CoordinatorClient {
 
     /// Asks, unless the answer to the last request is still to come. Gives whether it did.
     ///
-    /// A swap is urgent: it wakes the steward, which costs a call of the kernel. A read waits for its next look.
+    /// That wakes the steward, which costs a call of the kernel: requests are rare, and in a takeover each is urgent.
     pub fn try_submit(&mut self, request: Request) -> bool {
         if self.outstanding || self.shared.requests.push(request).is_err() {
             return false;
         }
         self.outstanding = true;
-        if let (Request::Swap { .. }, Some(steward)) = (request, self.shared.steward.get()) {
+        if let Some(steward) = self.shared.steward.get() {
             steward.unpark();
         }
         true
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_swap_wakes_the_steward() {
+    fn a_request_wakes_the_steward() {
         let (mut client, mut steward, coordinator, _) = world();
         coordinator.answer(Answer::Lost);
         let (started, starting) = std::sync::mpsc::channel();

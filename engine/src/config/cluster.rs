@@ -183,7 +183,7 @@ fn max_suspect_after() -> Nanos {
 }
 
 fn stagger() -> Nanos {
-    Nanos::from_millis(5)
+    Nanos::from_millis(10)
 }
 
 fn lag_timeout() -> Nanos {

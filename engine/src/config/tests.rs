@@ -474,7 +474,7 @@ fn a_cluster_needs_a_coordinator_and_nodes_and_gets_defaults_for_the_rest() {
         ..
     } = config.cluster.clone().unwrap();
     assert_eq!((heartbeat, suspect_after), (Nanos::from_millis(1), Nanos::from_millis(50)));
-    assert_eq!((max_suspect_after, stagger), (Nanos::from_secs(2), Nanos::from_millis(5)));
+    assert_eq!((max_suspect_after, stagger), (Nanos::from_secs(2), Nanos::from_millis(10)));
     assert_eq!((lag_timeout, record_refresh), (Nanos::from_millis(500), Nanos::from_millis(250)));
     assert_eq!(window_bytes, 1 << 20);
     assert_eq!(config.cluster.as_ref().unwrap().nodes[2].replication, "127.0.0.1:31203".parse().unwrap());

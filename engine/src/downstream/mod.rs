@@ -9,4 +9,4 @@ mod pacer;
 mod sender;
 
 pub use pacer::Pacing;
-pub use sender::{MessageSource, Sender, SenderConfig, SenderConfigError, SenderStats};
+pub use sender::{MessageSource, Sender, SenderConfig, SenderConfigError, SenderStats, max_message_bytes};

@@ -91,6 +91,11 @@ pub struct SenderStats {
     pub oversize: u64,
 }
 
+/// The longest message that fits a datagram of `datagram_bytes`.
+pub const fn max_message_bytes(datagram_bytes: usize) -> usize {
+    datagram_bytes.saturating_sub(mold::HEADER_BYTES + mold::BLOCK_HEADER_BYTES)
+}
+
 /// The send path of one feed.
 #[derive(Debug)]
 pub struct Sender {
@@ -153,7 +158,7 @@ impl Sender {
 
     /// The longest message that fits a datagram. Refuse longer ones before they get a number.
     pub fn max_message_bytes(&self) -> usize {
-        self.max_datagram_bytes - mold::HEADER_BYTES - mold::BLOCK_HEADER_BYTES
+        max_message_bytes(self.max_datagram_bytes)
     }
 
     /// Size of the largest datagram that [`Sender::fill`] writes: what to ask the driver for.

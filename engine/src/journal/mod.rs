@@ -15,7 +15,12 @@
 //! | [`Mark`] | cold | what a restart must know: published watermark, incarnation, promised epoch |
 //!
 //! A torn tail (nothing valid behind it) is cut at opening and reported. Anything else that is wrong refuses to
-//! open, and says where and what to do: a journal never drops a frame that valid ones follow.
+//! open, and says where and what to do: a journal never drops a frame that valid ones follow. One thing is no damage:
+//! sectors reach a disk in any order, so a loss of power can leave holes in what was not synced, and valid frames behind
+//! them. Then everything from the first hole on is given up, if nothing of it had been synced.
+//!
+//! Retention removes for good, so it leaves what a loss of power needs: the header that the rest begins with is synced
+//! first, and so is what the mark knows of cuts.
 //!
 //! # Cutting back
 //!

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use seqcast_wire::SeqNo;
 
 use super::error::ReadError;
-use super::segment::HEADER_BYTES;
+use super::segment::{HEADER_BYTES, HeaderRead, SegmentHeader};
 use super::shared::{Segment, Shared};
 use crate::frame::{Chain, Frame, FrameError, Kind};
 
@@ -51,6 +51,18 @@ impl JournalReader {
     /// one number agree on everything before it. `None` unless `seq` is there or comes next.
     pub fn position_at(&self, seq: SeqNo) -> Option<(u64, u32)> {
         self.shared.position_at(seq)
+    }
+
+    /// The last point not beyond message `seq` at which the record says itself where the order stands, each source
+    /// included: the beginning of a segment. `None` unless `seq` is there or comes next. Reads a header, no frames.
+    pub fn chain_before(&self, seq: SeqNo) -> Option<Chain> {
+        if seq > self.shared.next() {
+            return None;
+        }
+        match SegmentHeader::decode(self.shared.holder(seq)?.view.published()) {
+            HeaderRead::Header(header) => Some(header.chain).filter(|chain| chain.next() <= seq),
+            _ => None,
+        }
     }
 
     /// Where the order stands before message `seq`, each source included. `None` unless `seq` is there or comes next.

@@ -11,7 +11,7 @@ use super::append::{Journal, begin};
 use super::error::JournalError;
 use super::mark::{self, Before, Mark, Unproven};
 use super::reader::JournalReader;
-use super::scan::{Cut, Found, Scanned, Survey, scan};
+use super::scan::{Cut, Failed, Found, Scanned, Survey, scan};
 use super::segment::{HEADER_BYTES, HeaderRead, SegmentHeader};
 use super::shared::{Segment, Shared, Synced};
 use super::upkeep::{Preparer, Syncer, WARM_BYTES};
@@ -76,17 +76,19 @@ impl Journal {
     pub fn open(store: impl Store, config: &JournalConfig) -> Result<Opened, JournalError> {
         config.check()?;
         let store: Arc<dyn Store> = Arc::new(store);
-        let before = Before::read(&store.mark().values());
-        let (survey, loaded) = survey(&*store, &before)?;
-        let mut loaded = loaded.into_iter();
-        let mut begun = Vec::new();
-        let scanned = scan(
-            Some(config.session),
-            &survey,
-            &|index| store.place(index),
-            |index| loaded.next().ok_or_else(|| StoreError::Absent { place: store.place(index) }),
-            |found| begun.push(found),
-        )?;
+        let mut given_up = None;
+        let (before, survey, scanned, mut begun) = loop {
+            let before = Before::read(&store.mark().values());
+            match look(&*store, config, &before)? {
+                Look::Whole(survey, scanned, begun) => break (before, survey, scanned, begun),
+                Look::Hole(end, synced) => {
+                    // What is removed may be the only word of a cut.
+                    mark::note_synced(&store.mark(), synced, before.watermarks.synced_branch);
+                    give_up(&*store, &end)?;
+                    given_up.get_or_insert(end);
+                }
+            }
+        };
         let (next, lost_cut) = (scanned.chain.next(), survey.lost_cut.filter(|_| !survey.is_void()));
         let found = mark::Segments {
             begun: !begun.is_empty() && !survey.is_void(),
@@ -118,7 +120,7 @@ impl Journal {
             incarnation,
             unproven: judged.unproven,
             promised_epoch: mark.promised_epoch(),
-            cut: scanned.cut,
+            cut: given_up.or(scanned.cut),
             superseded: survey.superseded(),
             cut_again: lost_cut,
         };
@@ -176,6 +178,48 @@ impl Journal {
         };
         Ok(parts(config, store, Synced::new(0, next), mark, recovered, vec![segment]))
     }
+}
+
+/// What a journal's segments are.
+enum Look {
+    Whole(Survey, Scanned, Vec<Found<Memory>>),
+    /// Where the first hole is, and where what was synced ends, which is not behind it.
+    Hole(Cut, SeqNo),
+}
+
+/// Checks all segments. What a loss of power left behind a hole is no damage, as long as the hole lies where nothing was
+/// synced yet: sectors reach a disk in any order.
+fn look(store: &dyn Store, config: &JournalConfig, before: &Before) -> Result<Look, JournalError> {
+    let (survey, loaded) = survey(store, before)?;
+    let mut loaded = loaded.into_iter();
+    let mut begun = Vec::new();
+    let scanned = scan(
+        Some(config.session),
+        &survey,
+        &|index| store.place(index),
+        |index| loaded.next().ok_or_else(|| StoreError::Absent { place: store.place(index) }),
+        |found| begun.push(found),
+    );
+    let synced = survey.clamp(before.watermarks.synced, before.watermarks.synced_branch);
+    match scanned {
+        Ok(scanned) => Ok(Look::Whole(survey, scanned, begun)),
+        Err(Failed { end: Some(end), .. }) if before.is_unclean(store.boot()) && end.seq >= synced => {
+            Ok(Look::Hole(*end, synced))
+        }
+        Err(failed) => Err(failed.error),
+    }
+}
+
+/// Removes everything from `end` on, the last first: who dies meanwhile finds less of the same.
+fn give_up(store: &dyn Store, end: &Cut) -> Result<(), JournalError> {
+    let is_behind = |index: u64| index > end.segment || (index == end.segment && end.offset == 0);
+    for info in store.list()?.iter().rev().filter(|info| is_behind(info.index)) {
+        store.remove(info.index)?;
+    }
+    if end.offset > 0 {
+        store.cut(end.segment, end.offset)?;
+    }
+    Ok(())
 }
 
 /// Loads all segments and reads their headers.
@@ -309,6 +353,7 @@ fn parts(
         preparer: Preparer {
             store: Arc::clone(&store),
             shared: Arc::clone(&shared),
+            mark: mark.cells.clone(),
             prepared: Arc::clone(&prepared),
             segment_bytes: config.segment_bytes,
             retain_bytes: config.retain_bytes,

@@ -208,6 +208,24 @@ pub(super) struct Scanned {
     pub(super) unused: Vec<u64>,
 }
 
+/// Why the record is not whole, and where what is whole of it ends, if it is only that something is missing from there on.
+pub(super) struct Failed {
+    pub(super) error: JournalError,
+    pub(super) end: Option<Box<Cut>>,
+}
+
+impl From<JournalError> for Failed {
+    fn from(error: JournalError) -> Failed {
+        Failed { error, end: None }
+    }
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Failed {
+        JournalError::from(error).into()
+    }
+}
+
 /// Checks all segments of a survey in order: headers, CRCs, and that each frame follows the one before. What is superseded
 /// is not looked at: it may be torn and lost, and nobody will miss it. `load` gives a segment's bytes; `on_segment` takes
 /// each begun segment when it is done.
@@ -217,7 +235,7 @@ pub(super) fn scan<B: AsRef<[u8]>>(
     place: &dyn Fn(u64) -> String,
     mut load: impl FnMut(u64) -> Result<B, StoreError>,
     mut on_segment: impl FnMut(Found<B>),
-) -> Result<Scanned, JournalError> {
+) -> Result<Scanned, Failed> {
     survey.check_contiguous(place)?;
     let mut scan = Scan {
         session,
@@ -234,7 +252,9 @@ pub(super) fn scan<B: AsRef<[u8]>>(
         match read {
             HeaderRead::Header(header) => on_segment(scan.segment(*index, header, end, bytes)?),
             HeaderRead::Version(found) => {
-                return Err(JournalError::Version { place: place(*index), found: *found, known: VERSION });
+                return Err(
+                    JournalError::Version { place: place(*index), found: *found, known: VERSION }.into()
+                );
             }
             HeaderRead::Blank => scan.leave_out(*index, bytes.as_ref(), None)?,
             HeaderRead::Bad(why) => scan.leave_out(*index, bytes.as_ref(), Some(why))?,
@@ -264,43 +284,46 @@ impl Scan<'_> {
         header: &SegmentHeader,
         end: Option<SeqNo>,
         bytes: B,
-    ) -> Result<Found<B>, JournalError> {
+    ) -> Result<Found<B>, Failed> {
         self.check_header(index, header)?;
         self.incarnation = header.incarnation;
         if end.is_some_and(|end| end < header.chain.next()) {
             return Ok(Found { header: header.clone(), bytes, end: HEADER_BYTES, strides: Vec::new() });
         }
-        self.check_link(index, header)?;
+        self.check_link(index, header, content_bytes(bytes.as_ref()))?;
         Ok(self.follow(header.clone(), end, bytes))
     }
 
-    fn check_header(&mut self, index: u64, header: &SegmentHeader) -> Result<(), JournalError> {
+    fn check_header(&mut self, index: u64, header: &SegmentHeader) -> Result<(), Failed> {
         let place = (self.place)(index);
         if let Some(&blank) = self.unused.first() {
             let why = "it is blank or unreadable, and the next segment is begun";
-            return Err(JournalError::BadHeader { place: (self.place)(blank), why });
+            return Err(self.bad_header(blank, why, 0));
         }
         let expected = *self.session.get_or_insert(header.session);
         if header.session != expected {
-            return Err(JournalError::ForeignSession { place, found: header.session, expected });
+            return Err(JournalError::ForeignSession { place, found: header.session, expected }.into());
         }
         if header.index != index {
-            return Err(JournalError::BadHeader { place, why: "it belongs to another segment" });
+            return Err(JournalError::BadHeader { place, why: "it belongs to another segment" }.into());
         }
         Ok(())
     }
 
     /// Whether a segment goes on where the record stands.
-    fn check_link(&self, index: u64, header: &SegmentHeader) -> Result<(), JournalError> {
+    fn check_link(&self, index: u64, header: &SegmentHeader, bytes: usize) -> Result<(), Failed> {
         let Some(chain) = self.chain.as_ref().filter(|&chain| *chain != header.chain) else { return Ok(()) };
         if let Some((cut, valid_at)) = &self.loose {
             return Err(self.bad_frame(cut, *valid_at));
         }
         let (place, expected, found) = ((self.place)(index), chain.next(), header.chain.next());
-        Err(match expected == found {
-            true => JournalError::Misfit { place, seq: found },
-            false => JournalError::Discontinuity { place, expected, found },
-        })
+        if expected == found {
+            return Err(JournalError::Misfit { place, seq: found }.into());
+        }
+        let fault = Fault::Header("frames before it are missing");
+        let end = Box::new(Cut { segment: index, offset: 0, bytes, seq: expected, fault });
+        let error = JournalError::Discontinuity { place, expected, found };
+        Err(Failed { error, end: Some(end).filter(|_| found > expected) })
     }
 
     /// Follows the frames of a segment that has begun.
@@ -330,11 +353,11 @@ impl Scan<'_> {
     }
 
     /// A segment has no header. It may have none only if the power went while it was written, so nothing follows.
-    fn leave_out(&mut self, index: u64, bytes: &[u8], bad: Option<&'static str>) -> Result<(), JournalError> {
+    fn leave_out(&mut self, index: u64, bytes: &[u8], bad: Option<&'static str>) -> Result<(), Failed> {
         let why = bad.unwrap_or("all zeroes");
         let bytes = content_bytes(bytes);
         if bytes > HEADER_BYTES {
-            return Err(JournalError::BadHeader { place: (self.place)(index), why });
+            return Err(self.bad_header(index, why, bytes));
         }
         if bytes > 0 && self.cut.is_none() {
             let seq = self.chain.as_ref().map_or(SeqNo::FIRST, Chain::next);
@@ -344,7 +367,7 @@ impl Scan<'_> {
         Ok(())
     }
 
-    fn finish(self) -> Result<Scanned, JournalError> {
+    fn finish(self) -> Result<Scanned, Failed> {
         if let Some((cut, valid_at @ Some(_))) = &self.loose {
             return Err(self.bad_frame(cut, *valid_at));
         }
@@ -357,13 +380,26 @@ impl Scan<'_> {
         })
     }
 
-    fn bad_frame(&self, cut: &Cut, valid_at: Option<usize>) -> JournalError {
-        JournalError::BadFrame {
+    fn bad_frame(&self, cut: &Cut, valid_at: Option<usize>) -> Failed {
+        let error = JournalError::BadFrame {
             place: (self.place)(cut.segment),
             offset: cut.offset,
             seq: cut.seq,
             fault: cut.fault,
             valid_at,
+        };
+        // A whole frame that does not fit is not missing.
+        let end = (!matches!(cut.fault, Fault::Chain(_))).then(|| Box::new(*cut));
+        Failed { error, end }
+    }
+
+    /// Segment `index` has no header, and more follows.
+    fn bad_header(&self, index: u64, why: &'static str, bytes: usize) -> Failed {
+        let seq = self.chain.as_ref().map_or(SeqNo::FIRST, Chain::next);
+        let end = Cut { segment: index, offset: 0, bytes, seq, fault: Fault::Header(why) };
+        Failed {
+            error: JournalError::BadHeader { place: (self.place)(index), why },
+            end: Some(Box::new(end)),
         }
     }
 }

@@ -9,6 +9,7 @@ use seqcast_wire::SeqNo;
 use super::append::{Journal, Prepared};
 use super::error::JournalError;
 use super::mark::{self, Mark};
+use super::segment::HEADER_BYTES;
 use super::shared::{Segment, Shared};
 use crate::mem::cells::Cells;
 use crate::mem::store::{Store, StoreError};
@@ -21,6 +22,7 @@ pub(super) const WARM_BYTES: usize = 4 << 20;
 pub struct Preparer {
     pub(super) store: Arc<dyn Store>,
     pub(super) shared: Arc<Shared>,
+    pub(super) mark: Cells,
     pub(super) prepared: Arc<ArrayQueue<Prepared>>,
     pub(super) segment_bytes: usize,
     pub(super) retain_bytes: Option<u64>,
@@ -64,23 +66,21 @@ impl Preparer {
     }
 
     fn retain(&mut self, keep_from: SeqNo) -> Result<bool, JournalError> {
-        let Some(retain_bytes) = self.retain_bytes else { return Ok(false) };
         let list = self.shared.segments.load();
-        let mut held: u64 = list.iter().map(|segment| segment.view.capacity() as u64).sum();
-        let active = self.shared.active.load(Ordering::Acquire);
+        let unneeded = self.unneeded(&list, keep_from);
+        // A cut that is not settled yet soon will be.
+        if unneeded == 0 || !mark::is_settled(&self.mark, self.shared.synced.load().branch) {
+            return Ok(false);
+        }
+        // What is removed is gone at once. So what joins the rest to the record survives a loss of power before it goes:
+        // where the rest begins, and what the mark says of cuts whose segments go.
+        self.store.sync(list[unneeded].index, 0..HEADER_BYTES)?;
+        self.store.sync_mark()?;
         let mut gone = 0;
         let mut outcome = Ok(());
-        for segment in list.iter() {
-            let unneeded = segment.end().is_some_and(|end| end <= keep_from);
-            if held <= retain_bytes || segment.index >= active || !unneeded {
-                break;
-            }
-            outcome = self.store.remove(segment.index);
-            if outcome.is_err() {
-                break;
-            }
-            held -= segment.view.capacity() as u64;
-            gone += 1;
+        while gone < unneeded && outcome.is_ok() {
+            outcome = self.store.remove(list[gone].index);
+            gone += usize::from(outcome.is_ok());
         }
         if gone > 0 {
             self.shared.segments.store(Arc::new(list[gone..].to_vec()));
@@ -88,6 +88,19 @@ impl Preparer {
         }
         outcome?;
         Ok(gone > 0)
+    }
+
+    /// How many of the oldest segments retention lets go. At least one stays.
+    fn unneeded(&self, list: &[Arc<Segment>], keep_from: SeqNo) -> usize {
+        let Some(retain_bytes) = self.retain_bytes else { return 0 };
+        let mut held: u64 = list.iter().map(|segment| segment.view.capacity() as u64).sum();
+        let active = self.shared.active.load(Ordering::Acquire);
+        let is_unneeded = |segment: &&Arc<Segment>| {
+            let is_too_much = held > retain_bytes;
+            held -= segment.view.capacity() as u64;
+            is_too_much && segment.index < active && segment.end().is_some_and(|end| end <= keep_from)
+        };
+        list.iter().take_while(is_unneeded).count()
     }
 
     /// Pages that the kernel wrote back are write-protected, and a first store to one costs microseconds: so they

@@ -96,7 +96,8 @@ fn verify_list<R: ReadStore>(
             bytes += found.end as u64;
             session = Some(found.header.session);
         },
-    )?;
+    )
+    .map_err(|failed| failed.error)?;
     let next = scanned.chain.next();
     // A live writer, or one that closed the journal, left all that was appended; a dead one all that was synced.
     let expected = match before.record {

@@ -24,10 +24,14 @@
 //! # A takeover
 //!
 //! 1. A standby suspects the primary: its control connection closed (a dead process), or it was silent for
-//!    `cluster.suspect_after` while this node was awake (a dead host, a broken network).
+//!    `cluster.suspect_after` while this node was awake (a dead host, a broken network); or it says that it is *deaf*. A
+//!    node that merely suspects speaks with the others first: it stands only if with those that hear it it can commit
+//!    something, so that a node which is cut off itself, or is not heard, deposes nobody. A dead process needs no such
+//!    proof.
 //! 2. If the record lists it with its journal's current incarnation, it stops acknowledging, makes its promise of the next
 //!    epoch durable, and only then swaps itself in as primary, the old one out, in one swap. Others wait
-//!    `cluster.stagger` longer each, so that they do not race; who loses follows the winner.
+//!    `cluster.stagger` longer each, so that they do not race, and behind a dead process promise meanwhile; who loses
+//!    follows the winner.
 //! 3. Its whole journal counts as possibly committed: the set acknowledges it again, then it is published, from the
 //!    last number known to be published. Repeats are harmless, a hole is not.
 //! 4. It asks the publishers for what it lacks; they keep what is not committed.
@@ -77,8 +81,14 @@
 //! The local set, which commits wait for, always contains the stored set, from which a new primary could come. It
 //! **shrinks** by a confirmed swap first and then locally; it **grows** locally first and then by a swap. One change is
 //! outstanding at a time, and after an unknown answer the larger set counts. Each other order loses a published message
-//! within a few steps; that was found by checking a model of the scheme exhaustively, not by thinking hard. Below
-//! `sequencer.min_in_sync` members nothing is admitted.
+//! within a few steps; that was found by checking a model of the scheme exhaustively, not by thinking hard: one that drives
+//! this code stands in `engine/tests/model`.
+//!
+//! With fewer than `sequencer.min_in_sync` members that are heard and keep up nothing is admitted, and the set stays as it
+//! is: a smaller one would admit nothing either, and who is left out of it may not take over. So a primary that is cut
+//! off from all others, or hears none of them, does not lock them out. An earlier incarnation of a node that came back
+//! leaves the set in any case. With `min_in_sync = 1` a primary may go on alone: it shrinks the set to itself, and is
+//! never replaced for being deaf.
 //!
 //! # What each failure does
 //!
@@ -91,17 +101,47 @@
 //! | a publisher dies and starts again in its session | it sends the same messages from number 1 on; the sequencer drops what it has numbered before and takes the rest. Another session of the same source is taken up only after the end of the first |
 //! | the primary's process is killed | a standby takes over, within milliseconds |
 //! | the primary's machine dies, or is cut off | a standby takes over after `cluster.suspect_after` |
+//! | the primary hears nobody, though all hear it | it says so, and a standby takes over after twice `cluster.suspect_after` |
+//! | a standby hears nobody, or is heard by nobody | it leaves the set, and deposes nobody |
 //! | a standby dies, is cut off or does not keep up | commits wait for it until the set has shrunk; it comes back by itself |
+//! | a standby was away for longer than the primary's journal reaches back (`journal.retain_bytes`) | it is given an image and begins anew; see below |
 //! | the coordinator is away | nothing, until a member fails; then commits or the takeover wait for it |
-//! | the coordinator lost its record, or was restored from an old backup | nothing is changed until it is current; what happens is told |
+//! | the coordinator lost its record, or was restored from an old backup | nodes that know better change nothing until it is current. One that does not may lead by the old record; a standby acknowledges nothing before it has seen that its primary has what is committed, and stops, in words, if it has not |
+//! | a message longer than a datagram of the lines or of the replication stream holds | it gets no number: its source stands still there, in words, and the others go on |
 //! | a lone sequencer's process is killed | started again, it reads its journal, publishes from the last published number, and asks the publishers for what it lacks; they kept it |
 //! | a lone sequencer's machine dies | as above, from what was synced; see durability |
 //! | the journal's disk is full | nothing is appended, the ring fills, publishers wait. Nothing is lost; make room and it goes on |
 //! | a torn end of the journal | cut at the start, and reported |
+//! | holes in what was not synced when the power went | everything from the first hole on is given up, as if it had not reached the disk |
 //! | a damaged frame with whole ones behind it | the journal refuses to open and says file, offset and remedy: cutting would take back published messages |
 //! | a subscriber too slow for its ring | `subscriber.slow_consumer`: wait, skip (and be told what) or be cut off |
 //! | an agent fails or panics | its process stops, with the reason; half a process is worse than none |
 //! | a clock is set back | nothing: event time is max(previous + 1, wall clock), and timers run on the monotonic clock |
+//!
+//! # Image and tail
+//!
+//! A new or returning standby takes what it lacks from the primary's journal. Where that does not reach back, the standby is
+//! given an **image**: the last point at which a segment of the primary's journal begins and everything before is committed.
+//! All that a sequencer must know there is the chain (number, epoch, event time, CRC of the frame before) and, for each
+//! source, its session and the number that comes next: under 1,300 bytes for 64 sources, one datagram of the stream
+//! with a CRC over all of it ([`wire::repl::Image`](seqcast_wire::repl::Image)). It is whole or it is nothing, it is sent again and again
+//! until the standby is there, and who becomes primary meanwhile sends one of its own.
+//!
+//! The standby ends its agents in order, removes its journal, begins one at that point
+//! ([`Journal::begin_at`](crate::journal::Journal::begin_at)) as a new incarnation, and starts its agents again, in the
+//! same process. The rest comes by the ordinary stream, and once it has caught up it is a member as any other: who
+//! takes over from there knows every source's next number.
+//!
+//! What is dropped was worth nothing to anybody:
+//!
+//! - No member of the in-sync set gets an image: it leaves the set first, by a swap. What it has may be all that is left.
+//! - An image names the incarnation of the journal that it replaces: one that comes late finds another and is dropped.
+//! - It is taken only for more than the standby knows to be the primary's.
+//! - The node's promise, and what it knows to be published, stay.
+//!
+//! A snapshot server that has no beginning to build books from fetches books from `[feed.snapshot]`, which on a node names
+//! the snapshot server of another one, and goes on where they end. `seqcast status` shows under *verified* who is being given
+//! an image; `seqcast_replica_images_total` counts those sent.
 //!
 //! # Suspecting others
 //!

@@ -97,7 +97,9 @@
 //! log: nodes keep their roles and change none. To put it right, stop all nodes, write the record that they logged last (an
 //! older one shows the form; the refusal of a wrong check sum names the right one), and start them. Restoring an
 //! old backup of etcd, or deleting the directory, is such a case: nodes that run notice it, and nodes that start refuse
-//! epochs below those that they promised.
+//! epochs below those that they promised. A node that was away when the record changed cannot know: it may take the lead by
+//! the old record. Those that know better then stop, telling that their primary lacks what is committed, and with
+//! `min_in_sync` of 2 or more nothing is published by it.
 //!
 //! # Stopping
 //!

@@ -13,6 +13,7 @@
 //! | what | how | where |
 //! |---|---|---|
 //! | formats | golden bytes that other implementations accepted; every ITCH field against the specification's table; properties (what is written is read again; no bytes make a parser panic); a fuzzing corpus replayed in every run; captures of real feeds | `wire/tests`, `wire/fuzz` |
+//! | failover | a model, explored exhaustively within small bounds, that drives the real rules; whole worlds in a simulator, from seeds; each rule broken on purpose must be found by both; whole clusters of processes fed with bad records, names, backups and datagrams | `engine/tests/model`, `engine/tests/sim.rs`, `tools/tests/bad_cluster.rs` |
 //! | rings | models under loom, which runs every interleaving and every value a load may see | `engine/tests/loom_ring.rs` |
 //! | feed, send path, rewind server | scenarios with one right outcome; forgers; a world of lossy, reordering, duplicating lines and servers in simulated time, from seeds | `engine/tests/feed` |
 //! | journal | processes that are killed, directories that are taken, disks that are full, bytes that are bad, against real files; losses of power against a store in memory that forgets what was not synced | `engine/tests/journal_files.rs`, `engine/src/journal` |

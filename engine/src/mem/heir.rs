@@ -3,7 +3,12 @@
 //! When a process is killed the kernel gives its memory back first and closes its files after that. A hundred mebibytes
 //! take about ten milliseconds, and only then do its TCP peers read the end that tells them of its death. The heir is a
 //! second process that shares the memory and nothing else, no file above all. It keeps the memory alive while the
-//! files of the dead are closed, and dies of that death a moment later.
+//! files of the dead are closed, and ends a moment later.
+//!
+//! The files are closed by the last thread that dies, and threads die in any order, each when it gets a processor: so the
+//! heir waits for the end of the whole process, and then hurries: an io_uring that is mapped into the memory lives as long
+//! as that, and with it the UDP sockets that whoever is started next has to bind. The signal that the system sends at the death of a parent
+//! (`PR_SET_PDEATHSIG`) comes when the one *thread* dies that made the heir, which may be the first.
 
 use std::ffi::{c_int, c_void};
 use std::io;
@@ -64,21 +69,23 @@ pub fn appoint() -> io::Result<()> {
 extern "C" fn inherit(will: *mut c_void) -> c_int {
     // SAFETY: `appoint` hands in a will that lives for good.
     let will = unsafe { &*will.cast::<Will>() };
-    // SAFETY: plain system calls on numbers; the name is a C string.
+    // SAFETY: plain system calls on numbers; the name is a C string, and `parent` one `pollfd` on the heir's own stack.
     unsafe {
         libc::syscall(libc::SYS_prctl, libc::PR_SET_NAME, c"seqcast-heir".as_ptr(), 0, 0, 0);
-        libc::syscall(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
-        // Who died before that was said has nobody to be told by.
+        let is_closed = libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0) == 0;
+        let fd = if is_closed { libc::syscall(libc::SYS_pidfd_open, will.of, 0) } else { -1 };
+        // Who died before that may have left its number to another.
         let is_orphan = libc::syscall(libc::SYS_getppid) != libc::c_long::from(will.of);
-        let is_closed = !is_orphan && libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0) == 0;
-        will.progress.store(if is_closed { READY } else { FAILED }, Ordering::Release);
-        if !is_closed {
-            libc::syscall(libc::SYS_exit, 0);
+        let is_ready = fd >= 0 && !is_orphan;
+        will.progress.store(if is_ready { READY } else { FAILED }, Ordering::Release);
+        // Readable when the last thread of the process has died.
+        let mut parent = libc::pollfd { fd: fd as c_int, events: libc::POLLIN, revents: 0 };
+        while is_ready && parent.revents == 0 {
+            libc::syscall(libc::SYS_ppoll, &raw mut parent, 1, 0, 0, 0);
         }
-        loop {
-            libc::syscall(libc::SYS_ppoll, 0, 0, 0, 0, 0);
-        }
+        libc::syscall(libc::SYS_exit, 0);
     }
+    0
 }
 
 /// All signals are blocked, so that the heir, which is made meanwhile, never runs this process's handlers.
@@ -150,7 +157,7 @@ mod tests {
         let mut player = Command::new(this)
             .args([
                 "--exact",
-                "mem::heir::tests::the_heir_shares_the_memory_and_dies_with_its_process",
+                "mem::heir::tests::the_heir_shares_the_memory_and_ends_with_its_process",
                 "--nocapture",
             ])
             .env(PLAYED, "1")
@@ -164,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_heir_shares_the_memory_and_dies_with_its_process() {
+    fn the_heir_shares_the_memory_and_ends_with_its_process() {
         if std::env::var_os(PLAYED).is_some() {
             play();
         }
@@ -172,8 +179,12 @@ mod tests {
         let [heir] = children_of(player.id())[..] else { panic!("one heir") };
         let comm = std::fs::read_to_string(format!("/proc/{heir}/comm")).unwrap();
         assert_eq!(comm, "seqcast-heir\n");
-        let open = std::fs::read_dir(format!("/proc/{heir}/fd")).unwrap().count();
-        assert_eq!(open, 0, "it keeps no file");
+        let open = std::fs::read_dir(format!("/proc/{heir}/fd")).unwrap().map(Result::unwrap);
+        let open: Vec<_> = open.map(|file| std::fs::read_link(file.path()).unwrap()).collect();
+        assert!(
+            matches!(&open[..], [of] if of.ends_with("anon_inode:[pidfd]")),
+            "it keeps no file: {open:?}"
+        );
         let maps = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
         assert_eq!(maps(heir), maps(player.id()), "it keeps the memory");
         player.kill().unwrap();

@@ -21,11 +21,15 @@ pub enum Rule {
     TruncationByNumber,
     /// A candidate goes on acknowledging the old epoch.
     PromiseAfterSwap,
+    /// A primary takes members out of the set until it is below its minimum.
+    ShrinkBelowMinimum,
+    /// A standby goes on following a primary that hears nobody.
+    DeafPrimaryKept,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 10] = [
+    pub const ALL: [Rule; 12] = [
         Rule::LocalShrinkFirst,
         Rule::StaleEpochAccepted,
         Rule::OutsiderElected,
@@ -36,6 +40,8 @@ impl Rule {
         Rule::PublishBeforeCommit,
         Rule::TruncationByNumber,
         Rule::PromiseAfterSwap,
+        Rule::ShrinkBelowMinimum,
+        Rule::DeafPrimaryKept,
     ];
 
     /// Short name for tables.
@@ -51,6 +57,8 @@ impl Rule {
             Rule::PublishBeforeCommit => "publish before commit",
             Rule::TruncationByNumber => "truncation by number alone",
             Rule::PromiseAfterSwap => "acknowledging goes on after the swap was sent",
+            Rule::ShrinkBelowMinimum => "shrink below the minimum",
+            Rule::DeafPrimaryKept => "deaf primary kept",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The role of a node: who leads, who follows, and how that changes. The rules are those of the architecture's page on
 //! failover; each stands as a comment where it is kept.
 
+mod change;
 mod decision;
 
 use std::collections::VecDeque;
@@ -11,14 +12,18 @@ pub use self::decision::{Action, Deposed, Notice, Role, Suspect};
 use super::broken::{Broken, Rule};
 use super::coordinator::{Answer, Record, Request, Versioned};
 use super::gate::{CommitGate, Durability, Standing};
+use super::hearing::Roll;
 use super::member::{Member, Members, NodeId};
 use crate::time::Nanos;
 
 /// Actions that wait to be taken at most: a transition makes no more than three.
 const MAX_ACTIONS: usize = 16;
 
+/// Epochs grow by takeovers: a datagram that speaks of one so far ahead is forged.
+const MAX_LEAP: u64 = 1 << 32;
+
 /// A primary has this many staggers to renew its epoch when a member has promised a higher one.
-const GRACE: u64 = 20;
+const GRACE: u64 = 10;
 
 /// Settings of a [`Control`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +47,7 @@ pub struct ControlConfig {
 }
 
 /// What the journal tells at the start and at each takeover.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct JournalState {
     /// Number that comes next.
     pub next: SeqNo,
@@ -61,10 +66,12 @@ impl JournalState {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Stage {
     /// Waits for its turn.
     Waiting { until: Nanos },
+    /// The same, and promises meanwhile: the primary is dead for sure, and whoever takes over needs the promise too.
+    Preparing { until: Nanos, is_promised: bool },
     /// The promise is on its way to the disk.
     Promising,
     /// The swap is on its way, or due at a time.
@@ -73,7 +80,7 @@ enum Stage {
     Resolving { due: Nanos },
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Candidacy {
     /// Whom it followed in which epoch, as long as it still does.
     from: Option<(u64, Member)>,
@@ -84,7 +91,7 @@ struct Candidacy {
     stage: Stage,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum State {
     Joining,
     /// Promising the epoch of `primary`, to follow it then.
@@ -109,8 +116,12 @@ pub struct Control {
     config: ControlConfig,
     state: State,
     gate: Option<CommitGate>,
+    /// Which of the others are there, while this node leads.
+    roll: Option<Roll>,
     /// The highest epoch promised, durably or on its way to be.
     promised: u64,
+    /// The highest epoch promised durably.
+    durable: u64,
     /// The highest epoch known to have been won by somebody.
     seen: u64,
     history: JournalState,
@@ -134,7 +145,9 @@ impl Control {
             config,
             state: State::Joining,
             gate: None,
+            roll: None,
             promised,
+            durable: promised,
             seen: history.epoch,
             history,
             known: None,
@@ -242,7 +255,13 @@ impl Control {
             && let Stage::Waiting { until } = candidacy.stage
             && now >= until
         {
-            self.promise_candidacy(candidacy);
+            self.promise_candidacy(candidacy, Stage::Promising);
+        }
+        if let State::Candidate(candidacy) = &mut self.state
+            && let Stage::Preparing { until, is_promised } = candidacy.stage
+            && now >= until
+        {
+            candidacy.stage = if is_promised { Stage::Swapping { due: now } } else { Stage::Promising };
         }
         if self.asked {
             return;
@@ -257,14 +276,18 @@ impl Control {
                 }
                 self.ask(Request::Read);
             }
+            // It reads when it hears of somebody who was first.
+            Some(Stage::Waiting { .. } | Stage::Preparing { .. }) if now >= self.read_due => self.read(now),
             Some(_) => {}
             None if self.change_due.is_some_and(|due| now >= due) => self.retry_change(),
-            None if now >= self.read_due => {
-                self.read_due = now + self.config.record_refresh;
-                self.ask(Request::Read);
-            }
+            None if now >= self.read_due => self.read(now),
             None => {}
         }
+    }
+
+    fn read(&mut self, now: Nanos) {
+        self.read_due = now + self.config.record_refresh;
+        self.ask(Request::Read);
     }
 
     fn candidacy(&self) -> Option<&Candidacy> {
@@ -290,6 +313,13 @@ impl Control {
             self.read_due = now;
             self.take_over(now, why);
         }
+    }
+
+    /// The primary that this node follows is suspected, but by itself this node would do no better: people are told.
+    pub fn on_doubt(&mut self, why: Suspect) {
+        let State::Standby { primary, .. } = self.state else { return };
+        self.wanted = None;
+        self.tell(Notice::Suspected { node: primary.node, why });
     }
 
     /// The primary that was followed is heard again: who was only waiting for its turn goes on following.
@@ -335,6 +365,12 @@ impl Control {
         let rank = in_sync.as_slice().iter().filter(before_me).count() as u64;
         let wait = (!is_asked && rank > 0).then(|| now + Nanos(self.config.stagger.0 * rank));
         self.stand(now, known.revision, next_set, wait);
+        if why == Suspect::Closed
+            && let State::Candidate(candidacy @ Candidacy { stage: Stage::Waiting { until }, .. }) =
+                self.state
+        {
+            self.promise_candidacy(candidacy, Stage::Preparing { until, is_promised: false });
+        }
     }
 
     fn may_stand(&self, record: &Record) -> bool {
@@ -361,14 +397,15 @@ impl Control {
         let candidacy = Candidacy { from: self.followed(), expected, record, is_given: false, stage };
         self.wanted = None;
         if wait.is_some() {
+            self.read_due = now + self.config.record_refresh;
             self.state = State::Candidate(candidacy);
         } else {
-            self.promise_candidacy(candidacy);
+            self.promise_candidacy(candidacy, Stage::Promising);
         }
     }
 
     /// Rule 3: first it stops acknowledging, durably; then it sends its swap.
-    fn promise_candidacy(&mut self, candidacy: Candidacy) {
+    fn promise_candidacy(&mut self, candidacy: Candidacy, stage: Stage) {
         let epoch = candidacy.record.epoch;
         self.promised = epoch;
         if !self.broken.is(Rule::PromiseAfterSwap) {
@@ -376,12 +413,18 @@ impl Control {
         }
         self.act(Action::Promise(epoch));
         self.tell(Notice::Standing { epoch });
-        self.state = State::Candidate(Candidacy { from: None, stage: Stage::Promising, ..candidacy });
+        self.state = State::Candidate(Candidacy { from: None, stage, ..candidacy });
     }
 
     /// The promise of `epoch` is durable.
     pub fn on_promised(&mut self, now: Nanos, epoch: u64) {
+        self.durable = self.durable.max(epoch);
         match &mut self.state {
+            State::Candidate(Candidacy { stage: Stage::Preparing { is_promised, .. }, record, .. })
+                if record.epoch == epoch =>
+            {
+                *is_promised = true;
+            }
             State::Candidate(candidacy) | State::Primary { renewal: Some(candidacy) }
                 if candidacy.stage == Stage::Promising && candidacy.record.epoch == epoch =>
             {
@@ -420,6 +463,7 @@ impl Control {
         // Rule 4: all of the journal counts as possibly committed.
         let gate = CommitGate::new(me, epoch, in_sync, min_in_sync, durability, end, published);
         self.gate = Some(gate.breaking(self.broken));
+        self.roll = None;
         self.known = Some(versioned);
         self.seen = self.seen.max(epoch);
         self.change_due = None;
@@ -484,26 +528,6 @@ impl Control {
             self.confirm_change();
         } else {
             self.on_record(now, Some(versioned));
-        }
-    }
-
-    fn confirm_change(&mut self) {
-        self.change_due = None;
-        let Some(gate) = &mut self.gate else { return };
-        let before = *gate.stored();
-        gate.on_swapped();
-        let after = *gate.stored();
-        self.tell_change(&before, &after);
-    }
-
-    fn tell_change(&mut self, before: &Members, after: &Members) {
-        let joined = after.as_slice().iter().find(|member| !before.contains(**member));
-        let left = before.as_slice().iter().find(|member| !after.contains(**member));
-        if let Some(&member) = joined {
-            self.tell(Notice::Grown(member));
-        }
-        if let Some(&member) = left {
-            self.tell(Notice::Shrunk(member.node));
         }
     }
 
@@ -617,9 +641,11 @@ impl Control {
         if record.primary == me {
             if record.epoch > self.promised {
                 // The primary before made it so: an epoch that it never promised it cannot have led.
-                let stage = Stage::Promising;
-                let expected = found.revision;
-                self.promise_candidacy(Candidacy { from: None, expected, record, is_given: true, stage });
+                let (stage, expected) = (Stage::Promising, found.revision);
+                self.promise_candidacy(
+                    Candidacy { from: None, expected, record, is_given: true, stage },
+                    stage,
+                );
             } else {
                 // It led when its process ended: it needs a new epoch, since others may have seen it die.
                 self.stand(now, found.revision, record.in_sync, None);
@@ -647,7 +673,7 @@ impl Control {
         match self.state {
             State::Standby { epoch: current, primary: whom } if current == epoch && whom == primary => {}
             State::Adopting { epoch: current, .. } if current == epoch => {}
-            _ if epoch == self.promised => self.follow(epoch, primary),
+            _ if epoch == self.promised && epoch <= self.durable => self.follow(epoch, primary),
             _ => {
                 self.promised = epoch;
                 self.act(Action::StopAcknowledging(epoch));
@@ -668,7 +694,8 @@ impl Control {
     /// primary needs an epoch that the node may serve.
     pub fn on_refused(&mut self, now: Nanos, epoch: u64) {
         let Some(gate) = &self.gate else { return };
-        if epoch <= gate.epoch() || self.candidacy().is_some() {
+        let is_forged = epoch > self.promised.saturating_add(MAX_LEAP);
+        if epoch <= gate.epoch() || is_forged || self.candidacy().is_some() {
             return;
         }
         let Some(known) = self.known else { return };
@@ -693,54 +720,54 @@ impl Control {
         self.state = State::Primary { renewal: Some(renewal) };
     }
 
-    /// `member` has everything up to `next` in this epoch and keeps up: it may join the set (rule 1: locally first).
-    pub fn on_caught_up(&mut self, member: Member, next: SeqNo) {
-        let is_busy = self.asked || self.candidacy().is_some();
-        let Some(gate) = &mut self.gate else { return };
-        if is_busy || gate.local().contains(member) {
-            return;
-        }
-        let stale = gate.local().as_slice().iter().any(|known| known.node == member.node);
-        let started = if stale { gate.try_shrink(member.node) } else { gate.try_grow(member, next) };
-        if started.is_ok() {
-            self.swap_change();
-        }
+    /// All that decides what it does next, but for its settings: not what people were told.
+    #[cfg(feature = "sim")]
+    fn decisive(&self) -> impl PartialEq + std::hash::Hash + '_ {
+        let Control {
+            config,
+            state,
+            gate,
+            roll,
+            promised,
+            durable,
+            seen,
+            history,
+            known,
+            asked,
+            read_due,
+            change_due,
+            wanted,
+            told: _,
+            actions: _,
+            broken: _,
+        } = self;
+        (
+            config.me,
+            state,
+            gate,
+            roll,
+            (promised, durable, seen, history, known),
+            (asked, read_due, change_due, wanted),
+        )
     }
+}
 
-    /// `node` is gone or does not keep up: it leaves the set (rule 1: by swap first).
-    pub fn on_lost(&mut self, node: NodeId, why: Suspect) {
-        let overlaps = self.broken.is(Rule::OverlappingChanges);
-        let is_busy = self.asked && !overlaps || self.candidacy().is_some();
-        let Some(gate) = &mut self.gate else { return };
-        if !is_busy && gate.try_shrink(node).is_ok() {
-            self.tell(Notice::Suspected { node, why });
-            self.swap_change();
-        }
+/// Two are equal when they will act alike: for whoever explores all that may become of one. Ask between inputs, when all
+/// actions are taken.
+#[cfg(feature = "sim")]
+impl PartialEq for Control {
+    fn eq(&self, other: &Control) -> bool {
+        self.decisive() == other.decisive()
     }
+}
 
-    /// An operator wants `to`, which has everything, to lead instead of this node: it is named primary by a swap, and
-    /// takes over when it reads that. `false`: not now.
-    pub fn on_hand_over(&mut self, to: Member) -> bool {
-        let is_busy = self.asked || self.candidacy().is_some();
-        let (Some(gate), Some(known)) = (&self.gate, self.known) else { return false };
-        if is_busy || gate.proposal().is_some() || !gate.stored().contains(to) || to == self.config.me {
-            return false;
-        }
-        let record = Record { epoch: self.promised.max(gate.epoch()) + 1, primary: to, ..known.record };
-        self.ask(Request::Swap { expected: known.revision, record });
-        true
-    }
+#[cfg(feature = "sim")]
+impl Eq for Control {}
 
-    fn swap_change(&mut self) {
-        let (Some(gate), Some(known)) = (&self.gate, self.known) else { return };
-        let Some(in_sync) = gate.proposal() else { return };
-        let record = Record { in_sync, ..known.record };
-        self.ask(Request::Swap { expected: known.revision, record });
-    }
-
-    fn retry_change(&mut self) {
-        self.change_due = None;
-        self.swap_change();
+#[cfg(feature = "sim")]
+impl std::hash::Hash for Control {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.decisive().hash(state);
     }
 }
 

@@ -6,7 +6,7 @@ use crate::time::Nanos;
 use seqcast_wire::Session;
 
 /// What the coordinator keeps: who may commit, and who may take over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Record {
     /// Session that it is about.
     pub session: Session,
@@ -19,7 +19,7 @@ pub struct Record {
 }
 
 /// A [`Record`] and the coordinator's own number of this version of it. Never 0: that is "there is none".
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Versioned {
     /// Version.
     pub revision: u64,
@@ -28,7 +28,7 @@ pub struct Versioned {
 }
 
 /// What is asked of the coordinator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
     /// The record, linearizably.
     Read,
@@ -42,7 +42,7 @@ pub enum Request {
 }
 
 /// What the coordinator answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// To [`Request::Read`]: the record as it is now.
     Read(Option<Versioned>),

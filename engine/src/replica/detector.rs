@@ -70,6 +70,7 @@ pub struct Detector {
     timeout: Nanos,
     polled_at: Nanos,
     silent_since: Nanos,
+    heard_at: Nanos,
     /// This node stood still, and has not heard the peer since.
     stalled: bool,
     closed_at: Option<Nanos>,
@@ -92,6 +93,7 @@ impl Detector {
             timeout: config.suspect_after,
             polled_at: now,
             silent_since: now,
+            heard_at: now,
             stalled: false,
             closed_at: None,
             suspected: None,
@@ -104,7 +106,7 @@ impl Detector {
     /// The peer was heard, in the epoch of this node. What arrives soon after its connection closed was on its way
     /// before, and is no sign of life.
     pub fn on_heard(&mut self, now: Nanos) {
-        self.silent_since = now;
+        (self.silent_since, self.heard_at) = (now, now);
         self.stalled = false;
         if let Some(closed_at) = self.closed_at {
             if now.since(closed_at) < self.timeout {
@@ -179,7 +181,7 @@ impl Detector {
 
     /// A new epoch began: what was suspected is settled, neither right nor wrong, and silence begins anew.
     pub fn settle(&mut self, now: Nanos) {
-        self.silent_since = now;
+        (self.silent_since, self.heard_at) = (now, now);
         self.stalled = false;
         self.closed_at = None;
         self.suspected = None;
@@ -188,6 +190,12 @@ impl Detector {
     /// Why the peer is suspected, while it is.
     pub fn suspected(&self) -> Option<Suspicion> {
         self.suspected
+    }
+
+    /// Whether the peer was heard just now: the silence of another that has become a suspicion by now is not that of
+    /// everybody.
+    pub fn hears_now(&self, now: Nanos) -> bool {
+        self.suspected.is_none() && now.since(self.heard_at) < Nanos(self.config.suspect_after.0 / 4)
     }
 
     /// How long a silence makes the peer suspect now.
@@ -266,6 +274,23 @@ mod tests {
         assert_eq!(watch.wait(50_000), Some((1_000, silent(1_000))));
         assert_eq!(watch.detector.suspected(), Some(silent(1_000)));
         assert_eq!((watch.detector.stats().suspicions, watch.detector.stats().false_suspicions), (1, 0));
+    }
+
+    #[test]
+    fn long_before_a_suspicion_a_peer_is_no_longer_heard_just_now() {
+        let mut watch = Watch::new();
+        watch.hear();
+        watch.wait(200);
+        assert!(watch.detector.hears_now(watch.now));
+        watch.wait(100);
+        assert!(!watch.detector.hears_now(watch.now));
+        watch.pause(10_000);
+        assert!(!watch.detector.hears_now(watch.now), "whoever stood still");
+        watch.hear();
+        assert!(watch.detector.hears_now(watch.now));
+        watch.close();
+        watch.wait(100);
+        assert!(!watch.detector.hears_now(watch.now), "suspected");
     }
 
     #[test]

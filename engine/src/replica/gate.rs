@@ -108,7 +108,7 @@ pub enum Standing {
     Deposed,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Change {
     Grow(Members),
     Shrink(NodeId),
@@ -123,6 +123,8 @@ pub struct CommitGate {
     durability: Durability,
     stored: Members,
     local: Members,
+    /// Members of `local` that are heard and keep up.
+    present: usize,
     /// What each member of `local` acknowledged, in the same order.
     acked: [SeqNo; MAX_NODES],
     change: Option<Change>,
@@ -162,6 +164,7 @@ impl CommitGate {
             durability,
             stored,
             local: stored,
+            present: stored.len(),
             acked: [SeqNo::FIRST; MAX_NODES],
             change: None,
             unresolved: false,
@@ -231,10 +234,17 @@ impl CommitGate {
         if self.unresolved {
             return Err(Closed::Unresolved);
         }
-        if self.local.len() < self.min_in_sync {
-            return Err(Closed::BelowMinimum { len: self.local.len(), min: self.min_in_sync });
+        let len = self.local.len().min(self.present);
+        if len < self.min_in_sync {
+            return Err(Closed::BelowMinimum { len, min: self.min_in_sync });
         }
         Ok(())
+    }
+
+    /// So many members of the local set are heard and keep up, this node included.
+    #[inline]
+    pub fn on_present(&mut self, members: usize) {
+        self.present = members;
     }
 
     /// Everything below `next` has its number.
@@ -451,12 +461,61 @@ impl CommitGate {
         Ok(())
     }
 
+    /// All that decides what it does next, but for its settings.
+    #[cfg(feature = "sim")]
+    fn decisive(&self) -> impl PartialEq + std::hash::Hash {
+        let CommitGate {
+            me,
+            epoch,
+            min_in_sync: _,
+            durability: _,
+            stored,
+            local,
+            present,
+            acked,
+            change,
+            unresolved,
+            deposed,
+            numbered,
+            appended,
+            durable,
+            committed,
+            published,
+            inherited,
+            broken: _,
+        } = *self;
+        let mut said = [(Member::default(), SeqNo::FIRST); MAX_NODES];
+        let members = local.as_slice().iter().copied().zip(acked);
+        said.iter_mut().zip(members).for_each(|(said, member)| *said = member);
+        said[..local.len()].sort_unstable_by_key(|(member, _)| member.node);
+        let sets = (me, epoch, stored, said, present, change, unresolved, deposed);
+        (sets, (numbered, appended, durable, committed, published, inherited))
+    }
+
     fn check_sets(&self) {
         if self.broken != Broken::NONE {
             return;
         }
         assert!(self.local.contains_all(&self.stored), "the local set contains the stored set");
         assert!(self.local.contains(self.me), "the primary is in its own set");
+    }
+}
+
+/// Two are equal when they will act alike: for whoever explores all that may become of one.
+#[cfg(feature = "sim")]
+impl PartialEq for CommitGate {
+    fn eq(&self, other: &CommitGate) -> bool {
+        self.decisive() == other.decisive()
+    }
+}
+
+#[cfg(feature = "sim")]
+impl Eq for CommitGate {}
+
+#[cfg(feature = "sim")]
+impl std::hash::Hash for CommitGate {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.decisive().hash(state);
     }
 }
 
@@ -632,6 +691,18 @@ mod tests {
         assert_eq!(gate.admitting(), Err(Closed::BelowMinimum { len: 1, min: 2 }));
         let message = gate.admitting().unwrap_err().to_string();
         assert!(message.contains("min_in_sync"), "{message}");
+    }
+
+    #[test]
+    fn members_that_are_not_there_do_not_count() {
+        let mut gate = gate(&[0, 1, 2], 2, 10);
+        gate.on_present(1);
+        assert_eq!(gate.admitting(), Err(Closed::BelowMinimum { len: 1, min: 2 }));
+        gate.on_ack(member(1), EPOCH, seq(10));
+        gate.on_ack(member(2), EPOCH, seq(10));
+        assert_eq!(gate.committed(), seq(10), "what all of them have is committed all the same");
+        gate.on_present(2);
+        assert_eq!(gate.admitting(), Ok(()));
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub enum AppendOutcome {
     Diverged(Divergence),
     /// This node's own journal cannot be read at this number: stop.
     Unreadable(SeqNo),
+    /// The image is for this node, whose journal is to begin anew where it stands.
+    Begin,
 }
 
 /// How the primary's history contradicts what was verified.
@@ -73,6 +75,17 @@ pub enum Divergence {
         theirs_epoch: u64,
         /// Its CRC.
         theirs: u32,
+    },
+    /// The primary lacks what is committed.
+    #[error(
+        "the primary's history ends before message {end}, and everything before {committed} is committed: the coordinator \
+         may have been restored from an old backup; stop all nodes, restore its newest record, and start them again"
+    )]
+    Short {
+        /// Where the primary's history ends.
+        end: SeqNo,
+        /// What this node knows to be committed.
+        committed: SeqNo,
     },
     /// A frame is not the next one.
     #[error("message {seq} of the primary's stream: {error}")]
@@ -121,12 +134,15 @@ enum Taken {
 }
 
 /// The primary that is followed, in one epoch.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Following {
     epoch: u64,
     primary: Member,
     /// Up to here the journal equals the primary's history.
     verified: Position,
+    /// The primary's history was seen to have that position. Until then it is only known that it must: what is committed
+    /// is in the journal of every primary, as long as the coordinator keeps its record.
+    is_confirmed: bool,
     /// How far the primary is: the most that it said in this epoch; `None` until it was heard.
     head: Option<Head>,
     /// A point of its history that the primary spoke of. What lies before was sent.
@@ -140,15 +156,15 @@ struct Following {
 /// from what is committed on; where they first differ the journal is cut, and they are appended. A tail that goes
 /// further than the primary's whole history is cut when all of it is older than the primary's epoch. So no
 /// datagram cuts what the epoch's primary has, however late it comes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Inbound {
     session: Session,
     me: Member,
     heartbeat: Nanos,
     promised: u64,
     following: Option<Following>,
-    /// Nothing is acknowledged, not even that this node is there.
-    silent: bool,
+    /// The journal meets the primary's history nowhere: an image is asked for.
+    needs_image: bool,
     stash: Stash,
     committed: Reach,
     /// What the last acknowledgement said: verified, received, wanted.
@@ -178,7 +194,7 @@ impl Inbound {
             heartbeat: config.heartbeat,
             promised,
             following: None,
-            silent: false,
+            needs_image: false,
             stash: Stash::new(config.stash_datagrams, config.max_datagram_bytes),
             committed,
             said: None,
@@ -204,19 +220,19 @@ impl Inbound {
         assert!(primary.node != self.me.node, "a node does not follow itself");
         self.promised = epoch;
         let (sent, broken) = (Reach::NOTHING, self.broken);
-        self.following = Some(Following { epoch, primary, verified, head: None, sent, broken });
-        self.silent = false;
+        let is_confirmed = verified == Position::START;
+        self.following = Some(Following { epoch, primary, verified, is_confirmed, head: None, sent, broken });
         self.stash.clear();
         self.committed = self.committed.max(verified.at);
         self.said = None;
     }
 
-    /// Follows nobody and acknowledges nothing until [`Inbound::follow`]: this node is a candidate, or became primary,
-    /// in `promised`. Call it before the promise is sent anywhere.
+    /// Follows nobody and acknowledges nothing but that it is there, until [`Inbound::follow`]: this node is a candidate,
+    /// or became primary, in `promised`. Call it before the promise is sent anywhere.
     pub fn stop_acking(&mut self, promised: u64) {
         self.promised = self.promised.max(promised);
         self.following = None;
-        self.silent = true;
+        self.said = None;
         self.stash.clear();
     }
 
@@ -227,7 +243,12 @@ impl Inbound {
         }
         let Some(following) = &mut self.following else { return AppendOutcome::Accepted };
         self.stats.datagrams += 1;
-        following.hear(append);
+        if let Err(fault) = following.hear(append) {
+            return self.fault(fault);
+        }
+        if self.needs_image {
+            return AppendOutcome::Accepted;
+        }
         match following.take(append.previous, append.frames, standby, &mut self.stats) {
             Ok(Taken::All) => {}
             Ok(_) if append.frames.is_empty() => {}
@@ -236,6 +257,28 @@ impl Inbound {
             Err(fault) => return self.fault(fault),
         }
         self.poll(standby)
+    }
+
+    /// What is verified is not the primary's after all, and nobody ever counted on it: asks for an image from now on.
+    pub fn ask_for_image(&mut self) {
+        self.needs_image = true;
+        self.stash.clear();
+        self.said = None;
+    }
+
+    /// Takes an image. Only what is not known to be committed, or covered by the image, may be given up for it.
+    pub fn on_image(&mut self, image: &repl::Image<'_>) -> AppendOutcome {
+        if let Some(refused) = self.refuse(&image.origin) {
+            return refused;
+        }
+        let Some(following) = &self.following else { return AppendOutcome::Accepted };
+        self.stats.datagrams += 1;
+        let leads_on = self.needs_image || image.position.at > following.verified.at;
+        if image.replaces == self.me.incarnation && leads_on {
+            return AppendOutcome::Begin;
+        }
+        self.stats.useless_images += 1;
+        AppendOutcome::Accepted
     }
 
     /// Why a datagram is none of this stream.
@@ -272,7 +315,9 @@ impl Inbound {
 
     /// Goes on with what waits for room in the journal or for its turn. Call in every duty cycle.
     pub fn poll(&mut self, standby: &mut impl Standby) -> AppendOutcome {
-        let Some(following) = &mut self.following else { return AppendOutcome::Accepted };
+        let Some(following) = self.following.as_mut().filter(|_| !self.needs_image) else {
+            return AppendOutcome::Accepted;
+        };
         while let Some((from, frames)) = self.stash.first()
             && from.at <= following.verified.at
         {
@@ -307,36 +352,26 @@ impl Inbound {
         }
     }
 
-    /// Writes the acknowledgement that is due into `buffer` and gives its length; 0 when none is. It goes to the primary
-    /// that is followed; as long as there is none, to every peer. `chain` is the journal's, with everything appended
+    /// The acknowledgement that is due, if one is; [`Inbound::on_acked`] when it was sent. It goes to the primary that is
+    /// followed; as long as there is none, or it is doubted, to every peer. `chain` is the journal's, with everything appended
     /// published: a killed process leaves what was acknowledged. `durable` is how far the journal is synced, when
     /// acknowledgements wait for the disk.
-    pub fn poll_ack(
-        &mut self,
-        now: Nanos,
-        chain: &Chain,
-        durable: Option<Reach>,
-        buffer: &mut [u8],
-    ) -> usize {
-        if self.silent {
-            return 0;
-        }
+    pub fn poll_ack(&self, now: Nanos, chain: &Chain, durable: Option<Reach>) -> Option<repl::Ack> {
         let ack = self.ack(chain, durable);
-        let says = (ack.verified, ack.received, ack.wanted);
-        if self.said == Some(says) && now < self.ack_due {
-            return 0;
-        }
-        let len = ack.emit(buffer, crc32c::crc32c);
-        if len > 0 {
-            self.stats.acks += 1;
-            self.said = Some(says);
-            self.ack_due = now + self.heartbeat;
-        }
-        len
+        (self.said != Some(says(&ack)) || now >= self.ack_due).then_some(ack)
+    }
+
+    /// `ack` was sent.
+    pub fn on_acked(&mut self, now: Nanos, ack: &repl::Ack) {
+        self.stats.acks += 1;
+        self.said = Some(says(ack));
+        self.ack_due = now + self.heartbeat;
     }
 
     fn ack(&self, chain: &Chain, durable: Option<Reach>) -> repl::Ack {
         let received = self.verified();
+        // What the primary may not have is nothing to it.
+        let is_confirmed = self.following.as_ref().is_some_and(|following| following.is_confirmed);
         repl::Ack {
             origin: Origin {
                 session: self.session,
@@ -346,6 +381,7 @@ impl Inbound {
             },
             tail: Position::from(chain),
             verified: match durable {
+                _ if !is_confirmed => Reach::NOTHING,
                 // The end of the session counts only with all that comes before it.
                 Some(durable) if durable < received => Reach::to(durable.next),
                 _ => received,
@@ -353,6 +389,8 @@ impl Inbound {
             received,
             wanted: self.wanted(),
             committed: self.committed,
+            is_deaf: false,
+            needs_image: self.needs_image && self.following.is_some(),
         }
     }
 
@@ -395,16 +433,88 @@ impl Inbound {
     pub fn stats(&self) -> &InboundStats {
         &self.stats
     }
+
+    #[cfg(feature = "sim")]
+    fn decisive(&self) -> impl PartialEq + std::hash::Hash + '_ {
+        let Inbound {
+            session: _,
+            me,
+            heartbeat: _,
+            promised,
+            following,
+            needs_image,
+            stash: _,
+            committed,
+            said: _,
+            ack_due: _,
+            stats: _,
+            broken: _,
+        } = self;
+        let following = following.as_ref().map(|following| {
+            let Following { epoch, primary, verified, is_confirmed, head, sent, broken: _ } = following;
+            (epoch, primary, verified, is_confirmed, head, sent)
+        });
+        (me, promised, following, needs_image, committed)
+    }
+}
+
+/// Two are equal when they will act alike, but for what the stash keeps and when the next acknowledgement is due: for
+/// whoever explores all that may become of one.
+#[cfg(feature = "sim")]
+impl PartialEq for Inbound {
+    fn eq(&self, other: &Inbound) -> bool {
+        self.decisive() == other.decisive()
+    }
+}
+
+#[cfg(feature = "sim")]
+impl Eq for Inbound {}
+
+#[cfg(feature = "sim")]
+impl std::hash::Hash for Inbound {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.decisive().hash(state);
+    }
+}
+
+/// What an acknowledgement is sent for, when it changes.
+fn says(ack: &repl::Ack) -> (Reach, Reach, Option<Reach>) {
+    (ack.verified, ack.received, ack.wanted)
 }
 
 impl Following {
     /// Notes how far the primary is. In one epoch all of that only grows, so the most that was said is true.
-    fn hear(&mut self, append: &repl::Append<'_>) {
+    fn hear(&mut self, append: &repl::Append<'_>) -> Result<(), Fault> {
         let head = self.head.get_or_insert(append.head);
         head.end = head.end.max(append.head.end);
         head.committed = head.committed.max(append.head.committed);
         head.published = head.published.max(append.head.published);
         self.sent = self.sent.max(append.previous.at);
+        if head.end < self.verified.at {
+            let (end, committed) = (head.end.next, self.verified.at.next);
+            return Err(Fault::Diverged(Divergence::Short { end, committed }));
+        }
+        Ok(())
+    }
+
+    /// The primary's history has the position `at`, as far as this journal was verified.
+    fn confirm(&mut self, at: Position) -> Result<(), Fault> {
+        if at != self.verified && !self.broken.is(Rule::TruncationByNumber) {
+            return Err(Fault::Diverged(self.divergence_at(at)));
+        }
+        self.is_confirmed = true;
+        Ok(())
+    }
+
+    fn divergence_at(&self, at: Position) -> Divergence {
+        let ours = self.verified;
+        Divergence::Verified {
+            next: ours.at.next,
+            ours_epoch: ours.epoch,
+            ours: ours.crc,
+            theirs_epoch: at.epoch,
+            theirs: at.crc,
+        }
     }
 
     /// Verifies or appends frames that begin at `from` in the primary's history.
@@ -424,6 +534,9 @@ impl Following {
             stats.verified += from.at.next.since(self.verified.at.next);
             self.verified = from;
         }
+        if from.at == self.verified.at {
+            self.confirm(from)?;
+        }
         let (mut at, mut rest) = (from, frames);
         while !rest.is_empty() {
             let frame = Frame::view(rest).map_err(Fault::Damaged)?;
@@ -436,6 +549,8 @@ impl Following {
                     stats.no_room += 1;
                     return Ok(Taken::NoRoom);
                 }
+            } else if behind.at == self.verified.at {
+                self.confirm(behind)?;
             }
             at = behind;
         }
@@ -451,14 +566,7 @@ impl Following {
         } else if frame.seq() != seq {
             ChainError::Seq { expected: seq, found: frame.seq() }
         } else if at != self.verified {
-            let ours = self.verified;
-            return Err(Divergence::Verified {
-                next: ours.at.next,
-                ours_epoch: ours.epoch,
-                ours: ours.crc,
-                theirs_epoch: at.epoch,
-                theirs: at.crc,
-            });
+            return Err(self.divergence_at(at));
         } else if previous != at.crc {
             ChainError::Previous { expected: at.crc, found: previous }
         } else if epoch < at.epoch {

@@ -1,6 +1,7 @@
 //! Who is who: nodes, their journals' incarnations, and sets of them.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use crate::limits::MAX_NODES;
 
@@ -92,6 +93,14 @@ impl PartialEq for Members {
 }
 
 impl Eq for Members {}
+
+impl Hash for Members {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let mut sorted = *self;
+        sorted.list[..sorted.len].sort_unstable_by_key(|member| member.node);
+        sorted.as_slice().hash(state);
+    }
+}
 
 impl fmt::Debug for Members {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

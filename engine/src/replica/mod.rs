@@ -12,6 +12,7 @@ mod coordinator;
 mod detector;
 mod flight;
 mod gate;
+mod hearing;
 mod inbound;
 mod lag;
 mod member;
@@ -28,6 +29,7 @@ pub use control::{Action, Control, ControlConfig, Deposed, JournalState, Notice,
 pub use coordinator::{Answer, Coordinator, LastSeen, Record, Request, Versioned, WentBack};
 pub use detector::{Detector, DetectorConfig, DetectorStats, Suspicion};
 pub use gate::{Ack, ChangeError, Closed, CommitGate, Durability, Standing, Watermarks};
+pub use hearing::{Attendance, Hearing, Roll, Verdict};
 pub use inbound::{AppendOutcome, Divergence, Inbound, Standby};
 pub use lag::Lag;
 pub use member::{Member, Members, NodeId};

@@ -9,7 +9,7 @@ use super::lag::{Lag, LagMeter};
 use super::member::{Member, NodeId};
 use super::position;
 use super::stats::OutboundStats;
-use crate::frame::Frame;
+use crate::frame::{Chain, Frame, SourceState};
 use crate::limits::MAX_DATAGRAM_BYTES;
 use crate::time::Nanos;
 
@@ -111,6 +111,9 @@ pub struct Outbound {
     end: Reach,
     lag: LagMeter,
     heartbeat_due: Nanos,
+    /// What datagrams say of this primary's hearing.
+    is_deaf: bool,
+    image_due: Nanos,
     stats: OutboundStats,
 }
 
@@ -142,6 +145,8 @@ impl Outbound {
             end: Reach::NOTHING,
             lag: LagMeter::new(config.retransmit_after),
             heartbeat_due: Nanos::ZERO,
+            is_deaf: false,
+            image_due: Nanos::ZERO,
             stats: OutboundStats::default(),
             config: config.clone(),
         })
@@ -150,6 +155,11 @@ impl Outbound {
     /// The peer.
     pub fn peer(&self) -> NodeId {
         self.peer
+    }
+
+    /// What datagrams say from now on: whether this primary hears too few to commit anything with.
+    pub fn say_deaf(&mut self, is_deaf: bool) {
+        self.is_deaf = is_deaf;
     }
 
     /// Size of the largest datagram that [`Outbound::poll`] writes: what to ask the driver for. Most are packed to
@@ -188,6 +198,12 @@ impl Outbound {
 
     /// Lets the stream go where the peer is.
     fn follow(&mut self, now: Nanos, ack: &repl::Ack, history: &mut impl History) {
+        if ack.needs_image {
+            self.incarnation = ack.origin.incarnation;
+            self.lag.on_verified(now, Reach::NOTHING);
+            self.state = State::NeedsImage;
+            return;
+        }
         let resume = resume_at(ack, history);
         let is_known = self.state == State::Streaming && ack.origin.incarnation == self.incarnation;
         if is_known && resume >= self.received {
@@ -228,6 +244,39 @@ impl Outbound {
             }
             _ => self.state = State::NeedsImage,
         }
+    }
+
+    /// Who needs an image, if the peer does.
+    pub fn needs_image(&self) -> Option<Member> {
+        let member = Member { node: self.peer, incarnation: self.incarnation };
+        (self.state == State::NeedsImage).then_some(member)
+    }
+
+    /// Writes an image for a peer that needs one into `buffer` and gives its length; 0 when none is due. `chain` is a
+    /// committed point of this history from which on the journal has everything. It is said again and again until the peer
+    /// is there with a journal that begins with it. The peer drops its journal for it: so it is for nobody whose
+    /// acknowledgements count.
+    pub fn poll_image(&mut self, now: Nanos, chain: &Chain, buffer: &mut [u8]) -> usize {
+        if self.state != State::NeedsImage || now < self.image_due {
+            return 0;
+        }
+        let said = chain.sources().iter().rposition(|source| *source != SourceState::NONE);
+        let sources = chain.sources().iter().take(said.map_or(0, |at| at + 1));
+        let len = repl::emit_image(
+            &self.origin,
+            &Position::from(chain),
+            chain.stamp_ns(),
+            self.incarnation,
+            sources.map(|source| (source.next, source.session)),
+            buffer,
+            crc32c::crc32c,
+        );
+        if len > 0 {
+            self.image_due = now + self.config.retransmit_after;
+            self.stats.images += 1;
+            self.on_written(now, len);
+        }
+        len
     }
 
     /// Goes back to send again what the peer asks for, unless that was sent again a moment ago.
@@ -282,7 +331,7 @@ impl Outbound {
         }
         let position = if self.state == State::Streaming { self.sent } else { Position::START };
         let Ok(packer) = Packer::new(buffer) else { return 0 };
-        let len = packer.finish(&self.origin, &position, head, crc32c::crc32c);
+        let len = packer.finish(&self.origin, &position, head, self.is_deaf, crc32c::crc32c);
         self.stats.heartbeats += 1;
         self.on_written(now, len);
         len
@@ -358,9 +407,17 @@ impl Outbound {
             history.advance();
         }
         if packer.is_empty() {
+            self.check_cursor(history);
             return 0;
         }
-        packer.finish(&self.origin, &previous, head, crc32c::crc32c)
+        packer.finish(&self.origin, &previous, head, self.is_deaf, crc32c::crc32c)
+    }
+
+    /// There is no frame at the cursor: what comes next was removed while the peer took its time, perhaps.
+    fn check_cursor(&mut self, history: &mut impl History) {
+        if history.peek().is_none() && position_of(history, self.cursor.at).is_none() {
+            self.state = State::NeedsImage;
+        }
     }
 
     fn on_written(&mut self, now: Nanos, len: usize) {

@@ -26,6 +26,9 @@ use crate::limits::MAX_NODES;
 /// Longest record: eight members of 22 characters, and the rest.
 pub const MAX_RECORD_BYTES: usize = 512;
 
+/// Highest epoch of a record: there is always a higher one to take over with.
+const MAX_EPOCH: u64 = 1 << 62;
+
 const VERSION: &str = "1";
 /// The keys, in the order of their lines.
 const KEYS: [&str; 6] = ["seqcast-record", "session", "epoch", "primary", "in_sync", "crc"];
@@ -87,6 +90,9 @@ pub enum RecordError {
     /// No primary has epoch 0.
     #[error("epoch 0 is nobody's")]
     NoEpoch,
+    /// Nobody gets so far.
+    #[error("epoch {0} is higher than takeovers can bring it")]
+    TooHigh(u64),
     /// The set names a node twice, or more than there can be.
     #[error("`in_sync` names node {0} twice, or more than {MAX_NODES} nodes")]
     NoSet(u16),
@@ -106,6 +112,9 @@ impl Record {
         }
         if self.epoch == 0 {
             return Err(RecordError::NoEpoch);
+        }
+        if self.epoch > MAX_EPOCH {
+            return Err(RecordError::TooHigh(self.epoch));
         }
         if !self.in_sync.contains(self.primary) {
             return Err(RecordError::PrimaryOutside(self.primary));
@@ -307,7 +316,7 @@ mod tests {
         let members: Vec<Member> = (0..MAX_NODES as u16).map(|at| of(u16::MAX - at, u64::MAX)).collect();
         let session = Session::from_wire([0xff; 10]);
         let in_sync = Members::of(&members).unwrap();
-        let record = Record { session, epoch: u64::MAX, primary: members[0], in_sync };
+        let record = Record { session, epoch: MAX_EPOCH, primary: members[0], in_sync };
         assert!(record.encode().len() <= MAX_RECORD_BYTES, "{}", record.encode().len());
         assert_eq!(Record::decode(record.encode().as_bytes(), session), Ok(record));
     }
@@ -329,6 +338,11 @@ mod tests {
             ("epoch = 7", "epoch =  7", "line 3 is"),
             ("epoch = 7", "epoch=7", "line 3 is `epoch=7`"),
             ("epoch = 7", "epoch = 0", "epoch 0 is nobody's"),
+            (
+                "epoch = 7",
+                "epoch = 18446744073709551615",
+                "epoch 18446744073709551615 is higher than takeovers can bring it",
+            ),
             ("epoch = 7\n", "", "line 3 is `primary = 1:c0ffee`, and must be `epoch = …`"),
             (
                 "= 1:c0ffee\n",

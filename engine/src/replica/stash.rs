@@ -13,7 +13,7 @@ struct Entry {
 
 /// Frames by where they begin, one datagram's in each slot of memory. When it is full the ones farthest ahead go: they
 /// are needed last. Allocates when made and never again.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Stash {
     memory: Box<[u8]>,
     slot_bytes: usize,

@@ -20,6 +20,8 @@ pub struct OutboundStats {
     /// Times that the next frame did not fit the buffer: the stream stands still. See
     /// [`max_message_bytes`](super::max_message_bytes).
     pub oversize: u64,
+    /// Images written.
+    pub images: u64,
     /// Acknowledgements of this epoch.
     pub acks: u64,
     /// Acknowledgements overtaken by later ones.
@@ -59,6 +61,8 @@ pub struct InboundStats {
     pub damaged_datagrams: u64,
     /// Datagrams that contradict what was verified.
     pub divergences: u64,
+    /// Images in the epoch followed that are for another incarnation, or reach no further than what is verified.
+    pub useless_images: u64,
     /// Acknowledgements written.
     pub acks: u64,
 }

@@ -51,11 +51,13 @@ pub enum Refusal {
         /// The session it is in.
         current: Session,
     },
-    /// The message is longer than a datagram carries.
-    #[error("{len} bytes, a message has {MAX_MESSAGE_BYTES} at most")]
+    /// The message is longer than what the order's way to standbys and subscribers carries.
+    #[error("{len} bytes, a message of the order has {max} at most")]
     TooLong {
         /// Its length.
         len: usize,
+        /// The longest that is taken.
+        max: usize,
     },
 }
 
@@ -111,6 +113,7 @@ pub struct Sequencer {
     chain: Chain,
     epoch: u64,
     sources: [Option<SourceSession>; MAX_SOURCES],
+    max_message_bytes: usize,
 }
 
 impl Sequencer {
@@ -129,7 +132,13 @@ impl Sequencer {
             (source.session != Session::BLANK)
                 .then_some(SourceSession { session: source.session, ended: false })
         });
-        Ok(Sequencer { chain, epoch, sources })
+        Ok(Sequencer { chain, epoch, sources, max_message_bytes: MAX_MESSAGE_BYTES })
+    }
+
+    /// Refuses messages of more than `bytes`: what a standby or a subscriber cannot be sent must not get a number.
+    pub fn limiting(mut self, bytes: usize) -> Sequencer {
+        self.max_message_bytes = bytes.min(MAX_MESSAGE_BYTES);
+        self
     }
 
     /// Where the order stands.
@@ -200,8 +209,8 @@ impl Sequencer {
         if open.ended || source_seq == SeqNo::MAX {
             return Admit::Refused(Refusal::SourceClosed);
         }
-        if len > MAX_MESSAGE_BYTES {
-            return Admit::Refused(Refusal::TooLong { len });
+        if len > self.max_message_bytes {
+            return Admit::Refused(Refusal::TooLong { len, max: self.max_message_bytes });
         }
         let mut header = self.header(wall_ns, Kind::Message);
         header.source = U16::new(source.0);
@@ -412,8 +421,12 @@ mod tests {
         assert_eq!(sequencer.on_source_end(wild, s, seq(1)), SourceEnd::Refused(Refusal::UnknownSource(64)));
         sequencer.open_source(A, s).unwrap();
         let len = MAX_MESSAGE_BYTES + 1;
-        assert_eq!(sequencer.admit(0, A, s, seq(1), len), Admit::Refused(Refusal::TooLong { len }));
+        let too_long = |max| Admit::Refused(Refusal::TooLong { len: max + 1, max });
+        assert_eq!(sequencer.admit(0, A, s, seq(1), len), too_long(MAX_MESSAGE_BYTES));
         assert!(matches!(sequencer.admit(0, A, s, seq(1), len - 1), Admit::Frame(_)));
+        let sequencer = sequencer.limiting(100);
+        assert_eq!(sequencer.admit(0, A, s, seq(1), 101), too_long(100));
+        assert!(matches!(sequencer.admit(0, A, s, seq(1), 100), Admit::Frame(_)));
     }
 
     #[test]

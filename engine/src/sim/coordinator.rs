@@ -78,6 +78,11 @@ impl Register {
         self.current.iter().map(|current| &current.record).chain(coming).any(test)
     }
 
+    /// Whether there is a record, and it passes `test`.
+    pub(super) fn is(&self, test: impl Fn(&Record) -> bool) -> bool {
+        self.current.is_some_and(|current| test(&current.record))
+    }
+
     fn way(&mut self) -> Nanos {
         let extra = Nanos(self.dice.below(self.extra_latency.0 + 1));
         self.dice.span(Nanos::from_micros(50), Nanos::from_micros(800)) + extra

@@ -21,6 +21,10 @@ pub(super) enum Purpose {
     Disk,
     /// How the coordinator fares.
     Coordinator,
+    /// What goes wrong for good.
+    Lasting,
+    /// Whether journals reach back to the beginning.
+    Retention,
 }
 
 /// One stream.

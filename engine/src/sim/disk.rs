@@ -95,12 +95,12 @@ impl NodeDisk {
         self.disk.inject(faults);
     }
 
-    /// Cuts the power. Sectors that were written and not synced reached the disk in their order, each by `keep` chances
-    /// in a million after the one before. Gives how many did not. The process is gone already.
+    /// Cuts the power. Of the sectors that were written and not synced, each reached the disk by `keep` chances in a
+    /// million, in any order. Gives how many did not. The process is gone already.
     pub(super) fn lose_power(&self, dice: &mut Dice, keep: u32) -> u64 {
         let mut lost = 0;
         self.disk.lose_power(|_, _| {
-            let keeps = lost == 0 && dice.per_million(keep);
+            let keeps = dice.per_million(keep);
             lost += u64::from(!keeps);
             keeps
         });

@@ -74,8 +74,12 @@ classes! {
     CoordinatorLoss "coordinator answer lost",
     /// A coordinator that was slow.
     CoordinatorSlow "slow coordinator",
+    /// A fault of one node that stayed, while the others had to go on.
+    Lasting "lasting fault",
     /// A primary that was told to hand over, or a standby to take over.
     Operator "operator's command",
+    /// A node whose journal began anew from an image: it had been away for longer than journals reach back.
+    Image "image",
 }
 
 const CLASSES: usize = FaultClass::ALL.len();

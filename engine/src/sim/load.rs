@@ -33,15 +33,20 @@ pub(super) struct LoadPlan {
     /// Tells its orders and stocks apart from those of other sources.
     pub(super) source: u16,
     pub(super) messages: u64,
+    /// No message is due before, in the world's time.
+    pub(super) first: Nanos,
     /// When the last message is due.
     pub(super) last: Nanos,
     /// Length of the longest message that is not ITCH; 0 for ITCH only.
     pub(super) filler_bytes: u64,
+    /// Length of the shortest.
+    pub(super) filler_least: u64,
 }
 
 impl Load {
     pub(super) fn new(plan: LoadPlan, dice: &mut Dice) -> Load {
-        let mut due: Vec<_> = (1..plan.messages).map(|_| Nanos(dice.below(plan.last.0))).collect();
+        let mut due: Vec<_> =
+            (1..plan.messages).map(|_| plan.first + Nanos(dice.below(plan.last.0 - plan.first.0))).collect();
         due.push(plan.last);
         due.sort_unstable();
         // Real feeds come in bursts: a third of the messages comes together with the one before.
@@ -54,7 +59,7 @@ impl Load {
         let mut market = Market::new(plan.source);
         for _ in 0..plan.messages {
             if plan.filler_bytes > 0 && dice.percent(70) {
-                load.push_filler(dice, plan.filler_bytes);
+                load.push_filler(dice, plan.filler_least, plan.filler_bytes);
             } else {
                 market.push(dice, &mut load.bytes);
             }
@@ -64,8 +69,8 @@ impl Load {
     }
 
     /// A message that no book understands: what it holds does not matter, that it arrives does.
-    fn push_filler(&mut self, dice: &mut Dice, most: u64) {
-        let len = dice.magnitude(1, most) as usize;
+    fn push_filler(&mut self, dice: &mut Dice, least: u64, most: u64) {
+        let len = dice.magnitude(least, most) as usize;
         let end = self.bytes.len() + len;
         self.bytes.push(b'~');
         while self.bytes.len() < end {
@@ -250,7 +255,8 @@ mod tests {
 
     #[test]
     fn is_a_market_that_books_understand() {
-        let plan = LoadPlan { source: 1, messages: 500, last: Nanos(1_000), filler_bytes: 0 };
+        let (first, last) = (Nanos::ZERO, Nanos(1_000));
+        let plan = LoadPlan { source: 1, messages: 500, first, last, filler_bytes: 0, filler_least: 1 };
         let load = Load::new(plan, &mut Dice::new(3, Purpose::Load));
         let config = BooksConfig { expected_orders: 64, max_orders: 64, seed: 0 };
         let mut books = Books::new(config).unwrap();

@@ -19,8 +19,16 @@ use crate::time::Nanos;
 const CLASS_CHANCES: u32 = 35;
 /// Faults of the schedule, at most.
 const MOST_EPISODES: u64 = 12;
+/// Chances in a hundred that journals do not reach back to the beginning, where that is possible.
+const RETAIN_CHANCES: u32 = 20;
+/// How much longer such a run takes, and how long it is calm, so that who keeps everything has it from the beginning.
+const RETAINING: (Nanos, Nanos) = (Nanos::from_millis(80), Nanos::from_millis(40));
 /// After the faults, everybody must have caught up within this.
 const BOUND: Nanos = Nanos::from_secs(2);
+/// Chances in a hundred that a fault stays, where the other sequencers must be able to go on.
+const LASTING_CHANCES: u32 = 60;
+/// So long publishers go on after the faults when one is still to come, which comes in the first half of it.
+const LASTING_LOAD: Nanos = Nanos::from_millis(60);
 
 /// What a node does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +98,11 @@ pub(super) enum What {
         from: usize,
         to: usize,
     },
+    /// Nodes whose bit is set in one do not reach those of the other.
+    Cut {
+        from: u32,
+        to: u32,
+    },
     Busy {
         node: usize,
         chances: u32,
@@ -143,6 +156,17 @@ pub(super) enum What {
     },
 }
 
+/// A fault that stays once all others are over and every sequencer is in sync. The others go on all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lasting {
+    /// Not before this.
+    pub(super) begins: Nanos,
+    pub(super) what: Vec<What>,
+    pub(super) node: usize,
+    /// Nodes whose bit is set may fall behind for good.
+    pub(super) excused: u32,
+}
+
 /// A run.
 pub(super) struct Plan {
     pub(super) settings: Settings,
@@ -153,6 +177,7 @@ pub(super) struct Plan {
     /// Every link as it is without faults.
     pub(super) link: Link,
     pub(super) episodes: Vec<Episode>,
+    pub(super) lasting: Option<Lasting>,
     /// From here on nothing goes wrong any more.
     pub(super) heals: Nanos,
     /// Until here everybody must have caught up.
@@ -166,8 +191,14 @@ impl Plan {
         let publishers = dice.between(1, 3) as usize;
         let subscribers = dice.between(1, 2) as usize;
         let sequencers = dice.pick(&[1, 1, 2, 2, 3, 3, 3, 5]);
-        let settings = Settings::draw(&mut dice, publishers, sequencers);
+        let mut settings = Settings::draw(&mut dice, publishers, sequencers);
+        let mut retention = Dice::new(seed, Purpose::Retention);
+        if settings.may_retain() && retention.percent(RETAIN_CHANCES) {
+            settings.retain_segments = Some(retention.between(2, 3));
+        }
         let heals = dice.span(Nanos::from_millis(15), Nanos::from_millis(160));
+        // What is said is spread over a longer time: a subscriber that is told of a loss finds it in some journal still.
+        let heals = if settings.retain_segments.is_some() { heals + RETAINING.0 } else { heals };
         let link = Link {
             latency: dice.span(Nanos::from_micros(5), Nanos::from_micros(300)),
             jitter: dice.span(Nanos::from_micros(1), Nanos::from_micros(100)),
@@ -181,19 +212,32 @@ impl Plan {
             nodes.push(draw_node(&mut dice, &settings, node, heals, drifts));
         }
         let mut schedule = Schedule { dice: &mut dice, settings: &settings, nodes: nodes.len(), heals };
-        let episodes = schedule.draw(&classes);
-        let max_receive_bytes = dice.pick(&[8 << 10, 64 << 10, 1 << 20]);
-        let loads = draw_loads(seed, &settings, &mut dice, heals);
-        let other_loads = draw_loads(!seed, &settings, &mut dice, heals);
-        let bound = heals + BOUND;
-        Plan { settings, nodes, loads, other_loads, link, episodes, heals, bound, max_receive_bytes }
+        let mut episodes = schedule.draw(&classes);
+        if settings.retain_segments.is_some() {
+            // Who keeps everything is there all the time, and there for subscribers.
+            episodes.retain(|episode| episode.begins >= RETAINING.1);
+            episodes.retain(|episode| episode.what.leaves_alone(|node| node + 1 >= publishers + sequencers));
+            nodes[publishers + sequencers - 1].starts = Nanos::ZERO;
+        }
+        let mut max_receive_bytes = dice.pick(&[8 << 10, 64 << 10, 1 << 20]);
+        if settings.retain_segments.is_some() {
+            max_receive_bytes = 1 << 20;
+        }
+        // What stays may take away the one who keeps everything.
+        let lasting = draw_lasting(seed, &settings, heals).filter(|_| settings.retain_segments.is_none());
+        let ends = if lasting.is_some() { heals + LASTING_LOAD } else { heals };
+        let loads = draw_loads(seed, &settings, &mut dice, ends);
+        let other_loads = draw_loads(!seed, &settings, &mut dice, ends);
+        let bound = ends + BOUND;
+        Plan { settings, nodes, loads, other_loads, link, episodes, lasting, heals, bound, max_receive_bytes }
     }
 }
 
 /// The classes that a seed uses, each with its weight.
 fn draw_classes(dice: &mut Dice) -> Vec<(FaultClass, u64)> {
     let mut classes = Vec::new();
-    for &class in FaultClass::ALL {
+    // An image follows from other faults.
+    for &class in FaultClass::ALL.iter().filter(|class| **class != FaultClass::Image) {
         if dice.percent(CLASS_CHANCES) {
             classes.push((class, dice.between(1, 10)));
         }
@@ -228,6 +272,34 @@ fn draw_node(dice: &mut Dice, settings: &Settings, node: usize, heals: Nanos, dr
     }
 }
 
+/// What happens to one sequencer for good, if anything does.
+fn draw_lasting(seed: u64, settings: &Settings, heals: Nanos) -> Option<Lasting> {
+    let mut dice = Dice::new(seed, Purpose::Lasting);
+    if settings.sequencers <= settings.min_in_sync
+        || settings.min_in_sync < 2
+        || !dice.percent(LASTING_CHANCES)
+    {
+        return None;
+    }
+    let mut others: Vec<usize> = settings.sequencer_nodes().collect();
+    let node = others.swap_remove(dice.below(others.len() as u64) as usize);
+    let other = dice.pick(&others);
+    let victim = 1 << node;
+    let rest = others.iter().fold(0, |rest, other| rest | 1 << other);
+    let (deaf, dumb) = (What::Cut { from: rest, to: victim }, What::Cut { from: victim, to: rest });
+    let (what, excused) = match dice.below(8) {
+        0 | 1 => (vec![deaf], victim),
+        2 => (vec![dumb], victim),
+        3 => (vec![deaf, dumb], victim),
+        4 => (vec![What::Cut { from: victim, to: 1 << other }], victim | 1 << other),
+        5 => (vec![What::Kill { node }], victim),
+        6 => (vec![What::Freeze { node }], victim),
+        _ => (vec![What::CoordinatorCut { node }], 0),
+    };
+    let begins = heals + Nanos(dice.below(LASTING_LOAD.0 / 2));
+    Some(Lasting { begins, what, node, excused })
+}
+
 fn draw_loads(seed: u64, settings: &Settings, dice: &mut Dice, heals: Nanos) -> Vec<Arc<Load>> {
     let mut load_dice = Dice::new(seed, Purpose::Load);
     let most = if dice.percent(10) { 600 } else { 120 };
@@ -240,7 +312,13 @@ fn draw_loads(seed: u64, settings: &Settings, dice: &mut Dice, heals: Nanos) -> 
         // The last message comes when the faults are over: no session ends before.
         let last = heals + Nanos::from_millis(3) + Nanos(load_dice.below(5_000_000));
         let messages = load_dice.magnitude(3, most);
-        let plan = LoadPlan { source: source as u16, messages, last, filler_bytes };
+        let (source, first) = (source as u16, Nanos::ZERO);
+        let mut plan = LoadPlan { source, messages, first, last, filler_bytes, filler_least: 1 };
+        if settings.retain_segments.is_some() {
+            plan.first = RETAINING.1;
+            plan.messages += 300;
+            (plan.filler_least, plan.filler_bytes) = (500, settings.max_message_bytes() as u64);
+        }
         Arc::new(Load::new(plan, &mut load_dice))
     };
     (0..settings.publishers).map(load).collect()
@@ -370,6 +448,28 @@ impl Schedule<'_> {
     }
 }
 
+impl What {
+    /// Whether it keeps nothing from these nodes.
+    fn leaves_alone(&self, mut is: impl FnMut(usize) -> bool) -> bool {
+        match *self {
+            What::Loss { a, b, .. } | What::AsymmetricLoss { from: a, to: b, .. } => !is(a) && !is(b),
+            What::OneWay { from, to } => !is(from) && !is(to),
+            What::LineLoss { .. } | What::Partition { .. } => false,
+            What::Latency { node, .. }
+            | What::Busy { node, .. }
+            | What::Kill { node }
+            | What::Restart { node }
+            | What::PowerLoss { node, .. }
+            | What::Freeze { node }
+            | What::Stall { node }
+            | What::SlowDisk { node }
+            | What::DiskFull { node }
+            | What::SyncFailure { node } => !is(node),
+            _ => true,
+        }
+    }
+}
+
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let percent = |chances: u32| f64::from(chances) / 1e4;
@@ -384,6 +484,7 @@ impl fmt::Display for What {
             What::Latency { node, extra } => write!(f, "latency of node {node} up by {extra}"),
             What::Partition { side } => write!(f, "partition of nodes {side:b}"),
             What::OneWay { from, to } => write!(f, "nothing from {from} to {to}"),
+            What::Cut { from, to } => write!(f, "nothing from nodes {from:b} to {to:b}"),
             What::Busy { node, chances } => write!(f, "sends refused at {node} {:.1} %", percent(chances)),
             What::Kill { node } => write!(f, "kill {node}"),
             What::Restart { node } => write!(f, "restart {node}"),

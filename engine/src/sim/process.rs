@@ -10,6 +10,7 @@ use super::load::{Load, Playback};
 use super::plan::{Kind, NodePlan};
 use super::shared::Shared;
 use crate::agents::books::Application;
+use crate::agents::journal::Rebirth;
 use crate::agents::links::Desk;
 use crate::book::{Applied, Books, BooksConfig};
 use crate::replica::{Broken, Coordinator};
@@ -59,6 +60,7 @@ impl Process {
     pub(super) fn start(
         plan: &NodePlan,
         load: Option<&Arc<Load>>,
+        rebirth: Rebirth,
         broken: Broken,
         mut environment: SimEnvironment<'_>,
     ) -> Result<Process, AgentError> {
@@ -77,6 +79,7 @@ impl Process {
                     books: BOOKS,
                     coordinator: Some(coordinator),
                     desk: desk.clone(),
+                    rebirth,
                     broken,
                     ..SequencerParts::default()
                 };

@@ -38,7 +38,9 @@ pub(super) struct Settings {
     send: Sending,
     /// Times and sizes of the cluster, if there is one.
     cluster: Cluster,
-    min_in_sync: usize,
+    pub(super) min_in_sync: usize,
+    /// Segments that all sequencers but the last one keep; everything if `None`. Somebody has to keep what subscribers miss.
+    pub(super) retain_segments: Option<u64>,
 }
 
 impl Settings {
@@ -77,8 +79,15 @@ impl Settings {
             receive,
             cluster: draw_cluster(dice, send.datagram_bytes),
             min_in_sync: if dice.percent(80) { sequencers.min(2) } else { 1 },
+            retain_segments: None,
             send,
         }
+    }
+
+    /// Whether this can be a world in which journals do not reach back to the beginning: a cluster in which nobody goes on
+    /// alone, out of the sight of subscribers, and messages large enough to fill journals.
+    pub(super) fn may_retain(&self) -> bool {
+        self.sequencers > 1 && self.min_in_sync == 2 && self.max_message_bytes() > 1_000
     }
 
     /// Longest message that a datagram holds.
@@ -125,7 +134,7 @@ impl Settings {
         }
     }
 
-    fn sequencer_nodes(&self) -> impl Iterator<Item = usize> {
+    pub(super) fn sequencer_nodes(&self) -> impl Iterator<Item = usize> {
         self.publishers..self.publishers + self.sequencers
     }
 
@@ -160,8 +169,11 @@ impl Settings {
             end_with_sources: self.ends,
             sources: (0..self.publishers).map(source).collect(),
         };
-        let journal =
-            Journal { dir: "memory".into(), segment_bytes: MIN_SEGMENT_BYTES as u64, retain_bytes: None };
+        let segment_bytes = MIN_SEGMENT_BYTES as u64;
+        let is_archive = node + 1 == self.publishers + self.sequencers;
+        let retain_bytes =
+            self.retain_segments.filter(|_| !is_archive).map(|segments| segments * segment_bytes);
+        let journal = Journal { dir: "memory".into(), segment_bytes, retain_bytes };
         let rewind =
             Rewind { bind: at(node, REWIND_PORT), allow: everybody(), limits: RewindLimits::default() };
         let nodes = self

@@ -64,6 +64,9 @@ fn changed(mut link: Link, what: What, from: usize, to: usize) -> Link {
         What::Partition { side } if (side >> from & 1) != (side >> to & 1) => {
             link.cut = Some(FaultClass::Partition);
         }
+        What::Cut { from: these, to: those } if these >> from & those >> to & 1 != 0 => {
+            link.cut = link.cut.or(Some(FaultClass::OneWay));
+        }
         What::OneWay { from: a, to: b } if (from, to) == (a, b) => {
             link.cut = link.cut.or(Some(FaultClass::OneWay));
         }

@@ -17,6 +17,7 @@ use super::referee::{Loads, Referee, Rule};
 use super::shared::Shared;
 use super::trace::{Event, Trace};
 use super::weather;
+use crate::agents::journal::Rebirth;
 use crate::agents::links::{LinkChange, LinkEvent, OperatorCommand, Ticketed};
 use crate::book::Books;
 use crate::journal;
@@ -32,6 +33,9 @@ const SLOW: (Nanos, Nanos) = (Nanos::from_millis(1), Nanos::from_millis(30));
 /// Who watches over processes starts a failed one again after this.
 const REVIVAL: (Nanos, Nanos) = (Nanos::from_micros(500), Nanos::from_millis(10));
 
+/// A fault that stays waits for the set to be whole; so often it looks.
+const STRIKE_AGAIN: Nanos = Nanos::from_millis(1);
+
 /// What becomes of a control connection.
 const UP: u8 = 0;
 const DOWN: u8 = 1;
@@ -43,6 +47,8 @@ enum Due {
     Begin(usize),
     End(usize),
     Heal,
+    /// The fault that stays.
+    Strike,
     /// A sequencer's control connection to another one opened or closed.
     Link {
         node: usize,
@@ -76,6 +82,8 @@ struct Host {
     kept_down: u32,
     stalls: u32,
     slow_disks: u32,
+    /// Where the journal of its next process is to begin anew.
+    rebirth: Rebirth,
 }
 
 /// See the module's documentation.
@@ -92,6 +100,8 @@ pub(super) struct World {
     power: Dice,
     turns: u64,
     healed: bool,
+    /// Nodes that may fall behind for good, if their bit is set.
+    excused: u32,
     /// Somebody may still lead.
     has_heirs: bool,
     flaw: Option<Flaw>,
@@ -132,6 +142,7 @@ impl World {
             power: Dice::new(seed, Purpose::Disk),
             turns: 0,
             healed: false,
+            excused: 0,
             has_heirs: true,
             flaw,
             plan,
@@ -153,6 +164,9 @@ impl World {
             self.at(ends, Due::End(index));
         }
         self.at(self.plan.heals, Due::Heal);
+        if let Some(lasting) = &self.plan.lasting {
+            self.at(lasting.begins, Due::Strike);
+        }
         self.change_weather();
     }
 
@@ -191,6 +205,7 @@ impl World {
             Due::Start { node } => self.start(node),
             Due::Link { node, of, change } => self.link(node, of, change),
             Due::Heal => self.heal(),
+            Due::Strike => self.strike(),
             Due::Turn { .. } => {}
         }
     }
@@ -224,7 +239,7 @@ impl World {
             Kind::Publisher => host.is_done || !ends,
             Kind::Subscriber { .. } => (host.is_done || !ends) && referee.readers().is_at(node, next),
             Kind::Sequencer if ends => one_is_done,
-            Kind::Sequencer => referee.holds_all(node),
+            Kind::Sequencer => self.excused >> node & 1 != 0 || referee.holds_all(node),
         })
     }
 
@@ -288,7 +303,7 @@ impl World {
             Some(Flaw::Broken(rule)) => Broken::rule(rule),
             _ => Broken::NONE,
         };
-        let started = Process::start(plan, loads.get(node), broken, environment);
+        let started = Process::start(plan, loads.get(node), host.rebirth.clone(), broken, environment);
         match started {
             Ok(process) => {
                 host.life += 1;
@@ -374,7 +389,14 @@ impl World {
             }
             Turn::Failed(what) => {
                 self.close(node, "failed");
-                self.on_failure(node, &what);
+                if self.hosts[node].rebirth.is_due() {
+                    self.shared.lock().fault(FaultClass::Image, node, node);
+                    self.tell_others(node, DOWN);
+                    let when = self.now + self.pace.span(REVIVAL.0, REVIVAL.1);
+                    self.at(when, Due::Start { node });
+                } else {
+                    self.on_failure(node, &what);
+                }
                 true
             }
             Turn::Panicked(what) => {
@@ -426,6 +448,7 @@ impl World {
     fn kill(&mut self, node: usize, class: FaultClass) -> bool {
         let host = &mut self.hosts[node];
         let was_up = host.process.take().is_some();
+        host.rebirth = Rebirth::new();
         host.thaw();
         if was_up {
             self.shared.lock().fault(class, node, node);
@@ -439,6 +462,10 @@ impl World {
             return;
         }
         self.active[index] = begins;
+        self.apply(index, begins);
+    }
+
+    fn apply(&mut self, index: usize, begins: bool) {
         let what = self.plan.episodes[index].what;
         self.shared.lock().event(Event::Episode { begins, what: &what });
         match what {
@@ -590,6 +617,24 @@ impl World {
         }
     }
 
+    /// Something goes wrong for good, as soon as all sequencers are in sync.
+    fn strike(&mut self) {
+        let sequencers = self.plan.settings.sequencers;
+        let is_whole = |record: &Record| record.in_sync.len() == sequencers;
+        let are_up = self.plan.settings.sequencer_nodes().all(|node| self.hosts[node].process.is_some());
+        if !self.healed || !are_up || !self.shared.lock().register.is(is_whole) {
+            return self.at(self.now + STRIKE_AGAIN, Due::Strike);
+        }
+        let Some(lasting) = self.plan.lasting.take() else { return };
+        self.excused = lasting.excused;
+        self.shared.lock().fault(FaultClass::Lasting, lasting.node, lasting.node);
+        for what in lasting.what {
+            self.plan.episodes.push(Episode { begins: self.now, ends: self.plan.bound, what });
+            self.active.push(true);
+            self.apply(self.active.len() - 1, true);
+        }
+    }
+
     /// What became of it.
     pub(super) fn report(self, seed: u64) -> super::Report {
         // Processes go first: they hold on to what is shared.
@@ -622,6 +667,7 @@ impl Host {
             kept_down: 0,
             stalls: 0,
             slow_disks: 0,
+            rebirth: Rebirth::new(),
         }
     }
 

@@ -5,15 +5,18 @@ use std::net::Ipv4Addr;
 use crate::agents::intake::{FeedPlan, LinePlan};
 use crate::agents::publisher::OutLine;
 use crate::config::{self, Config, IoDriver, IoXdpMode, OnUnfillable, RewindLimits, SourceSession};
-use crate::downstream::{Pacing, SenderConfig};
+use crate::downstream::{self, Pacing, SenderConfig};
 use crate::feed::{FeedConfig, Rollover, SessionRule, Start, Unfillable};
+use crate::frame;
 use crate::io::{AnyDriver, DriverChoice, DriverConfig, XdpConfig, XdpMode, open_best};
+use crate::limits::MAX_DATAGRAM_BYTES;
 use crate::mem::{Region, RegionSpec};
 use crate::replica::{self, ControlConfig, DetectorConfig, Member, StreamConfig};
 use crate::rewind::{Bucket, Prefix, ServerConfig};
 use crate::ring::broadcast::{self, RingSpec, Subscriptions, Writer};
 use crate::runtime::AgentError;
 use crate::time::Nanos;
+use seqcast_wire::repl::APPEND_BYTES;
 use seqcast_wire::{SeqNo, Session};
 
 use super::Node;
@@ -216,6 +219,26 @@ pub(super) fn stream(config: &Config) -> StreamConfig {
     stream
 }
 
+/// The longest message that may be numbered: one that the datagrams of lines and rewind servers hold, and those of the
+/// replication stream.
+pub(super) fn max_message_bytes(config: &Config) -> usize {
+    let published = downstream::max_message_bytes(config.send.datagram_bytes);
+    match config.cluster {
+        Some(_) => published.min(replica::max_message_bytes(MAX_DATAGRAM_BYTES)),
+        None => published,
+    }
+}
+
+/// The configuration for the driver of the replication stream, which carries a frame around the longest message.
+pub(super) fn replica_io(config: &Config) -> Config {
+    let mut config = config.clone();
+    if config.cluster.is_some() {
+        let needed = APPEND_BYTES + frame::framed_bytes(max_message_bytes(&config));
+        config.io.max_datagram_bytes = config.io.max_datagram_bytes.max(needed);
+    }
+    config
+}
+
 /// When a silent node is suspected.
 pub(super) fn detector(config: &Config) -> DetectorConfig {
     match &config.cluster {
@@ -225,5 +248,34 @@ pub(super) fn detector(config: &Config) -> DetectorConfig {
             ..DetectorConfig::default()
         },
         None => DetectorConfig::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_numbered_fits_every_datagram_on_its_way() {
+        let alone = Config::default();
+        let text = "kind='file', dir='/tmp'}, node=[{name='n0', replication='10.0.0.1:1'}";
+        let cluster = Config::parse(&format!("cluster={{coordinator={{{text}]}}")).unwrap();
+        for datagram_bytes in [64, 1_472, 9_000, 65_373, 65_374, 65_375, 65_400, MAX_DATAGRAM_BYTES] {
+            let mut longest = [0; 2];
+            for (config, longest) in [&alone, &cluster].into_iter().zip(&mut longest) {
+                let mut config = config.clone();
+                config.send.datagram_bytes = datagram_bytes;
+                config.io.max_datagram_bytes = datagram_bytes;
+                *longest = max_message_bytes(&config);
+                assert!(*longest <= downstream::max_message_bytes(datagram_bytes));
+                let replica_bytes = replica_io(&config).io.max_datagram_bytes;
+                assert!((datagram_bytes..=MAX_DATAGRAM_BYTES).contains(&replica_bytes));
+                if config.cluster.is_some() {
+                    assert!(replica::max_message_bytes(replica_bytes) >= *longest);
+                }
+            }
+            assert_eq!(longest[0], datagram_bytes - 22, "alone nothing else limits it");
+            assert_eq!(longest[1], longest[0].min(65_352));
+        }
     }
 }

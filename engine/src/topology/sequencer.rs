@@ -1,12 +1,15 @@
 //! A sequencer's process: alone in its in-sync set, or a node of a cluster.
 
+use std::net::SocketAddrV4;
+
 use seqcast_wire::{SeqNo, Session};
 use tracing::{info, warn};
 
 use super::{Environment, Host, Node, plan};
 use crate::agents::egress::{Egress, EgressPlan};
 use crate::agents::ingress::{Ingress, IngressPlan, IngressTrace, SourcePlan, Watermarks};
-use crate::agents::journal::{JournalUpkeep, Promises, Retired, retired};
+use crate::agents::join::{Handover, Joiner};
+use crate::agents::journal::{JournalUpkeep, Promises, Rebirth, Retired, retired};
 use crate::agents::leadership::{Admission, Directives};
 use crate::agents::links::{self, Desk, Links, LinksPlan};
 use crate::agents::meter::Meter;
@@ -17,12 +20,14 @@ use crate::agents::steward::{self, Steward};
 use crate::agents::trace::Trace;
 use crate::book::{Books, BooksConfig};
 use crate::config::{self, Config, Durability};
+use crate::frame::Chain;
 use crate::io::Driver;
 use crate::journal::{self, Journal, JournalConfig, JournalReader, Mark, Opened, Published, Recovered};
 use crate::replica::{Broken, Control, Coordinator, JournalState, Member, NodeId};
 use crate::ring::broadcast::Reader;
 use crate::runtime::AgentError;
 use crate::sequencer::StartError;
+use crate::session::Login;
 use crate::stat::Counters;
 use crate::sync::{Flag, Watermark};
 use crate::time::Nanos;
@@ -53,6 +58,9 @@ pub struct SequencerParts {
     pub desk: Desk,
     /// Whether a control port is opened, for a node of a `[cluster]`.
     pub control_port: bool,
+    /// Where the journal is to begin anew, and where the node says so: when its agents failed and something was left here,
+    /// make them again with the same.
+    pub rebirth: Rebirth,
     /// The rule of failover that is broken on purpose.
     pub broken: Broken,
 }
@@ -96,12 +104,12 @@ pub fn sequencer_in<E: Environment, D: Driver + Send + 'static>(
     let feed = config.feed().map_err(AgentError::failed)?;
     let section = config.sequencer().map_err(AgentError::failed)?;
     let Opened { journal, reader, preparer, syncer, mark, recovered } =
-        open_journal(environment, config, feed.session)?;
+        open_journal(environment, config, feed.session, parts.rebirth.take())?;
     let next = recovered.chain.next();
     if config.cluster.is_none() && recovered.published > next {
         return Err(AgentError::failed(StartError::Lost { published: recovered.published, next }));
     }
-    let SequencerParts { books, trace, coordinator, desk, control_port, broken } = parts;
+    let SequencerParts { books, trace, coordinator, desk, control_port, rebirth, broken } = parts;
     let mut assembly = Assembly {
         environment,
         config,
@@ -123,7 +131,7 @@ pub fn sequencer_in<E: Environment, D: Driver + Send + 'static>(
 
     let feed_trace = trace.as_ref().map(|trace| trace.feed.clone());
     let ring_reader = assembly.add_ingress(ingress_driver, trace)?;
-    assembly.add_replica((ring_reader, journal), &mark, coordinator, desk.clone(), broken)?;
+    assembly.add_replica((ring_reader, journal, rebirth), &mark, coordinator, desk.clone(), broken)?;
     if control_port {
         assembly.add_links(desk)?;
     }
@@ -192,7 +200,7 @@ impl<E: Environment> Assembly<'_, E> {
         driver: D,
         trace: Option<SequencerTrace>,
     ) -> Result<Reader, AgentError> {
-        let Assembly { config, section, .. } = self;
+        let (config, section) = (self.config, self.section);
         let sources = section.sources.iter().map(|source| source_plan(config, source)).collect();
         let names = section.sources.iter().map(|source| source.name.as_str());
         let of_sources = names.map(|name| Meter::new(self.counters, "source", name));
@@ -201,7 +209,16 @@ impl<E: Environment> Assembly<'_, E> {
         let (watermarks, over) = (self.watermarks.clone(), self.over.clone());
         let wall = self.environment.wall();
         let (directives, admission) = (self.directives[0].clone(), self.admission.clone());
-        let plan = IngressPlan { sources, directives, admission, ring, watermarks, over, wall };
+        let plan = IngressPlan {
+            sources,
+            max_message_bytes: plan::max_message_bytes(config),
+            directives,
+            admission,
+            ring,
+            watermarks,
+            over,
+            wall,
+        };
         let mut ingress = Ingress::open(driver, plan, meters)?;
         if self.section.end_with_sources {
             ingress = ingress.ending_with_sources();
@@ -215,7 +232,7 @@ impl<E: Environment> Assembly<'_, E> {
 
     fn add_replica(
         &mut self,
-        (ring, journal): (Reader, Journal),
+        (ring, journal, rebirth): (Reader, Journal, Rebirth),
         mark: &Mark,
         coordinator: Option<Box<dyn Coordinator>>,
         desk: Desk,
@@ -258,6 +275,8 @@ impl<E: Environment> Assembly<'_, E> {
             journal,
             reader: self.reader.clone(),
             retired: self.closing.clone(),
+            rebirth,
+            assumed: Some(recovered.oldest).filter(|oldest| *oldest > recovered.published),
             mark: mark.published(),
             watermarks: self.watermarks.clone(),
             listeners: self.directives.to_vec(),
@@ -270,7 +289,7 @@ impl<E: Environment> Assembly<'_, E> {
             wall: self.environment.wall(),
             broken,
         };
-        let driver = self.environment.driver("replica", config, &mut self.node)?;
+        let driver = self.environment.driver("replica", &plan::replica_io(config), &mut self.node)?;
         let meter = self.meter("replica");
         self.node.add_hot("order", Replica::open(driver, plan, meter)?);
         Ok(())
@@ -329,14 +348,41 @@ impl<E: Environment> Assembly<'_, E> {
     /// Gives the watermark below which the journal may be thinned out.
     fn add_snapshot(&mut self, books: BooksConfig) -> Result<Watermark, AgentError> {
         let Some(section) = &self.config.snapshot else { return Ok(self.watermarks.published.clone()) };
+        let reaches_back = self.reader.oldest() == SeqNo::FIRST;
+        let named = self.feed.snapshot.iter().filter(|_| !reaches_back).flat_map(|source| &source.servers);
+        let others: Vec<_> = named.copied().filter(|server| *server != section.bind).collect();
+        if !reaches_back && others.is_empty() && self.config.cluster.is_some() {
+            // The order is worth more than books.
+            warn!(
+                "this node serves no snapshots: its journal begins at message {}, and [feed.snapshot] names no other \
+                 server to take books from",
+                self.reader.oldest()
+            );
+            return Ok(self.watermarks.published.clone());
+        }
+        let source = self.feed.snapshot.as_ref().filter(|_| !others.is_empty());
+        let handover = source.map(|source| self.add_joiner(source, others, books));
         let books = Books::new(books).map_err(AgentError::failed)?;
-        let (reader, committed) = (self.reader.clone(), self.watermarks.committed.clone());
-        let session = self.feed.session;
-        let server =
-            SnapshotServer::open(section, session, reader, committed, books, self.meter("snapshot"))?;
+        let record = (self.reader.clone(), self.watermarks.committed.clone());
+        let (session, meter) = (self.feed.session, self.meter("snapshot"));
+        let server = SnapshotServer::open(section, session, record, books, handover, meter)?;
         let applied = server.applied();
         self.node.add_cold(server);
         Ok(applied)
+    }
+
+    /// Fetches books to begin with.
+    fn add_joiner(
+        &mut self,
+        source: &config::SnapshotSource,
+        servers: Vec<SocketAddrV4>,
+        books: BooksConfig,
+    ) -> Handover {
+        let handover = Handover::new();
+        let (username, password) = (source.username.clone(), source.password.clone());
+        let login = Login { username, password, session: self.feed.session, next: Some(SeqNo::FIRST) };
+        self.node.add_cold(Joiner::new(servers, login, books, handover.clone()));
+        handover
     }
 }
 
@@ -344,27 +390,30 @@ fn open_journal(
     environment: &mut impl Environment,
     config: &Config,
     session: Session,
+    begins: Option<Chain>,
 ) -> Result<Opened, AgentError> {
     let section = config.journal().map_err(AgentError::failed)?;
     let store = environment.store(&section.dir).map_err(AgentError::failed)?;
-    let opened = Journal::open(
-        store,
-        &JournalConfig {
-            session,
-            segment_bytes: section.segment_bytes as usize,
-            retain_bytes: section.retain_bytes,
-            // Never used before by this node: the time of its start.
-            fresh_incarnation: environment.wall().now_ns().max(1),
-            synced_acks: config.sequencer.as_ref().is_some_and(|s| s.durability == Durability::Disk),
-        },
-    )
-    .map_err(AgentError::failed)?;
+    let journal = JournalConfig {
+        session,
+        segment_bytes: section.segment_bytes as usize,
+        retain_bytes: section.retain_bytes,
+        // Never used before by this node: the time of its start.
+        fresh_incarnation: environment.wall().now_ns().max(1),
+        synced_acks: config.sequencer.as_ref().is_some_and(|s| s.durability == Durability::Disk),
+    };
+    let opened = match &begins {
+        Some(chain) => Journal::begin_at(store, &journal, chain),
+        None => Journal::open(store, &journal),
+    };
+    let opened = opened.map_err(AgentError::failed)?;
     let Recovered { chain, cut, unproven, .. } = &opened.recovered;
     if let Some(cut) = cut {
         let (segment, offset, bytes) = (cut.segment, cut.offset, cut.bytes);
         warn!("cut off a torn end: segment {segment}, byte {offset}, {bytes} bytes ({})", cut.fault);
     }
     match unproven {
+        _ if begins.is_some() => info!("session {session} goes on from an image at message {}", chain.next()),
         Some(journal::Unproven::New) => {
             info!("a new journal in {} begins session {session}", section.dir.display())
         }
@@ -377,7 +426,8 @@ fn open_journal(
 /// Where everything stands at the start: what is in the journal is appended, what was published is committed.
 fn watermarks(recovered: &Recovered, synced: SeqNo) -> Watermarks {
     let next = recovered.chain.next();
-    let published = recovered.published.min(next);
+    // What came before the oldest was removed because nobody needed it any more.
+    let published = recovered.published.max(recovered.oldest).min(next);
     Watermarks {
         appended: Watermark::starting_at(next),
         durable: Watermark::starting_at(synced),
@@ -388,6 +438,7 @@ fn watermarks(recovered: &Recovered, synced: SeqNo) -> Watermarks {
 
 fn source_plan(config: &Config, source: &config::Source) -> SourcePlan {
     SourcePlan {
+        name: source.name.clone(),
         feed: plan::source_feed(config, source),
         acknowledge_to: source.rewind_servers.first().copied().filter(|_| source.acknowledge),
     }

@@ -72,7 +72,8 @@ fn numbers_at_the_end_of_their_range_are_no_special_case() {
     let (primary, mut standby) = half_way();
     let last = Position { at: Reach::to(SeqNo::MAX), epoch: EPOCH, crc: 1 };
     let head = Head { end: last.at, committed: last.at, published: SeqNo::MAX };
-    let append = Append { origin: origin(member(0), EPOCH), previous: last, head, frames: &[] };
+    let append =
+        Append { origin: origin(member(0), EPOCH), previous: last, head, is_deaf: false, frames: &[] };
     assert_eq!(standby.on(&bytes_of(&append)), AppendOutcome::Accepted);
     assert_eq!((standby.inbound.verified(), standby.inbound.committed()), (to(3), to(3)));
     assert_eq!(standby.ack(NOW, None).unwrap().wanted, Some(last.at));
@@ -88,6 +89,8 @@ fn numbers_at_the_end_of_their_range_are_no_special_case() {
         received: to(1),
         wanted: Some(Reach::to(SeqNo::MAX)),
         committed: to(1),
+        is_deaf: false,
+        needs_image: false,
     };
     for _ in 0..3 {
         primary.on_ack(NOW, &ack);
@@ -116,10 +119,10 @@ proptest! {
     /// One changed bit anywhere is found before anything is used.
     #[test]
     fn a_corrupt_datagram_is_no_datagram(at in any::<prop::sample::Index>(), bit in 0..8u8) {
-        let (primary, mut standby) = half_way();
+        let (primary, standby) = half_way();
         let mut ack = [0; 200];
         let chain = standby.journal.log.chain.clone();
-        let len = standby.inbound.poll_ack(NOW, &chain, None, &mut ack);
+        let len = standby.inbound.poll_ack(NOW, &chain, None).unwrap().emit(&mut ack, crc32c::crc32c);
         for mut datagram in [primary.append(1, 7), primary.heartbeat(7), ack[..len].to_vec()] {
             let at = at.index(datagram.len());
             datagram[at] ^= 1 << bit;
@@ -150,7 +153,7 @@ proptest! {
             let previous = if flip { Position { at: to(next), epoch, crc } } else { other.position_at(next).unwrap() };
             let origin = origin(member(0), EPOCH);
             let frames = &frames[..if previous.at < end { frames.len() } else { 0 }];
-            standby.on(&bytes_of(&Append { origin, previous, head, frames }));
+            standby.on(&bytes_of(&Append { origin, previous, head, is_deaf: false, frames }));
             prop_assert_eq!(standby.journal.log.prefix(to(3)), &verified[..]);
             if let Some(ack) = standby.ack(NOW, None) {
                 prop_assert!(ack.received <= standby.journal.log.reach());

@@ -18,7 +18,9 @@ fn primary(log: Log) -> Primary {
 /// An acknowledgement of node 1: everything below `received` verified, its journal's end at `tail`.
 fn ack(received: Reach, tail: Position, wanted: Option<Reach>) -> Ack {
     let origin = origin(member(1), EPOCH);
-    Ack { origin, tail, verified: received, received, wanted, committed: Reach::NOTHING }
+    let committed = Reach::NOTHING;
+    let needs_image = false;
+    Ack { origin, tail, verified: received, received, wanted, committed, is_deaf: false, needs_image }
 }
 
 /// An acknowledgement of node 1 that has the same as `primary` below `next`.

@@ -153,7 +153,8 @@ impl History for Reader<'_> {
     }
 
     fn peek(&mut self) -> Option<&[u8]> {
-        self.log.frames.get(*self.cursor).map(|bytes| &bytes[..])
+        let is_there = *self.cursor + 1 >= self.log.oldest;
+        self.log.frames.get(*self.cursor).filter(|_| is_there).map(|bytes| &bytes[..])
     }
 
     fn advance(&mut self) {
@@ -281,7 +282,7 @@ impl Primary {
 
     pub(crate) fn append_from(&self, previous: Position, frames: &[u8]) -> Vec<u8> {
         let head = self.log.head(self.committed);
-        let append = Append { origin: origin(member(0), self.epoch), previous, head, frames };
+        let append = Append { origin: origin(member(0), self.epoch), previous, head, is_deaf: false, frames };
         bytes_of(&append)
     }
 }
@@ -320,11 +321,10 @@ impl Follower {
     }
 
     pub(crate) fn ack(&mut self, now: Nanos, durable: Option<Reach>) -> Option<Ack> {
+        let due = self.inbound.poll_ack(now, &self.journal.log.chain, durable)?;
+        self.inbound.on_acked(now, &due);
         let mut buffer = [0; 200];
-        let len = self.inbound.poll_ack(now, &self.journal.log.chain, durable, &mut buffer);
-        if len == 0 {
-            return None;
-        }
+        let len = due.emit(&mut buffer, crc32c::crc32c);
         let Datagram::Ack(ack) = parse(&buffer[..len]) else { panic!("an ack") };
         Some(ack)
     }

@@ -255,17 +255,15 @@ fn acknowledges_at_once_what_changed_and_else_with_each_heartbeat() {
     standby.on(&primary.append(1, 3));
     assert!(standby.ack(NOW + heartbeat, None).is_none());
     assert!(standby.ack(NOW + Nanos(1) + heartbeat, None).is_some());
-    let mut buffer = [0; 95];
     let chain = standby.journal.log.chain.clone();
-    assert_eq!(
-        standby.inbound.poll_ack(NOW + heartbeat + heartbeat + Nanos(1), &chain, None, &mut buffer),
-        0
-    );
-    assert!(standby.ack(NOW + heartbeat + heartbeat + Nanos(1), None).is_some(), "the buffer was too short");
+    let later = NOW + heartbeat + heartbeat + Nanos(1);
+    assert!(standby.inbound.poll_ack(later, &chain, None).is_some());
+    assert!(standby.ack(later, None).is_some(), "it was not sent, and stays due");
+    assert!(standby.ack(later, None).is_none());
 }
 
 #[test]
-fn without_a_primary_it_says_hello_and_a_candidate_nothing() {
+fn without_a_primary_and_as_candidate_it_says_hello() {
     let mut standby = Follower::new(Log::of(&[1, 2]));
     let hello = standby.ack(NOW, None).unwrap();
     assert_eq!(
@@ -276,7 +274,8 @@ fn without_a_primary_it_says_hello_and_a_candidate_nothing() {
     assert!(standby.ack(NOW + small().heartbeat, None).is_some());
     standby.inbound.stop_acking(9);
     for periods in 2..5 {
-        assert!(standby.ack(NOW + Nanos(periods * small().heartbeat.0), None).is_none());
+        let hello = standby.ack(NOW + Nanos(periods * small().heartbeat.0), None).unwrap();
+        assert_eq!((hello.origin.epoch, hello.verified, hello.received), (0, Reach::NOTHING, Reach::NOTHING));
     }
     standby.inbound.follow(9, member(0), Position::START);
     assert_eq!(standby.ack(NOW, None).unwrap().origin.epoch, 9);
@@ -350,7 +349,13 @@ fn same_end(primary: &Primary, frames: &[u8]) -> Vec<u8> {
     let at = Position::from(&primary.log.chain);
     let mut head = primary.log.head(Reach::NOTHING);
     head.end = to(primary.log.next() + 9);
-    bytes_of(&seqcast_wire::repl::Append { origin: origin(member(0), 9), previous: at, head, frames })
+    bytes_of(&seqcast_wire::repl::Append {
+        origin: origin(member(0), 9),
+        previous: at,
+        head,
+        is_deaf: false,
+        frames,
+    })
 }
 
 /// One epoch has one history: what differs in it is never cut, but told.
@@ -406,4 +411,40 @@ fn another_primary_starts_with_an_empty_stash() {
 fn a_setting_that_cannot_work_is_refused() {
     let config = seqcast_engine::replica::StreamConfig { stash_datagrams: 0, ..small() };
     assert!(Inbound::new(&config, member(1), session(), 0, Reach::NOTHING).is_err());
+}
+
+/// A primary that came by a coordinator's old record: it lacks what is committed.
+#[test]
+fn a_primary_that_lacks_what_is_committed_gets_no_acknowledgement() {
+    let primary = Primary::new(&small(), Log::of(&[1, 1]), 9);
+    let mut standby = Follower::following(Log::of(&[1, 1, 2, 2]), 9, 5);
+    let ack = standby.ack(NOW, None).unwrap();
+    assert_eq!((ack.verified, ack.received), (Reach::NOTHING, to(5)), "nobody has seen that it has that");
+    let outcome = standby.on(&primary.heartbeat(3));
+    assert_eq!(outcome, AppendOutcome::Diverged(Divergence::Short { end: seq(3), committed: seq(5) }));
+    // It numbers on, and gets farther than what is committed: what it has there is something else.
+    let longer = Primary::new(&small(), Log::of(&[1, 1, 9, 9, 9]), 9);
+    for datagram in [longer.append(1, 6), longer.append(5, 6), longer.heartbeat(5)] {
+        let mut standby = Follower::following(Log::of(&[1, 1, 2, 2]), 9, 5);
+        let outcome = standby.on(&datagram);
+        assert!(matches!(outcome, AppendOutcome::Diverged(Divergence::Verified { .. })), "{outcome:?}");
+        assert_eq!(standby.ack(NOW, None).unwrap().verified, Reach::NOTHING);
+        assert_eq!((standby.journal.log.next(), standby.journal.cuts.len()), (5, 0));
+    }
+}
+
+#[test]
+fn a_standby_acknowledges_once_it_has_seen_where_it_stands_in_the_primarys_history() {
+    let primary = Primary::new(&small(), Log::of(&[1, 1, 2, 2]), 9);
+    for datagram in [primary.heartbeat(3), primary.append(1, 3), primary.append(2, 4), primary.heartbeat(5)] {
+        let mut standby = Follower::following(Log::of(&[1, 1, 2, 2]), 9, 3);
+        assert_eq!(standby.ack(NOW, None).unwrap().verified, Reach::NOTHING);
+        assert_eq!(standby.on(&datagram), AppendOutcome::Accepted);
+        let ack = standby.ack(NOW, None).unwrap();
+        assert_eq!(ack.verified, ack.received);
+        assert!(ack.verified >= to(3));
+    }
+    let mut standby = Follower::following(Log::of(&[1, 1, 2, 2]), 9, 3);
+    standby.on(&primary.heartbeat(1));
+    assert_eq!(standby.ack(NOW, None).unwrap().verified, Reach::NOTHING, "every history begins so");
 }

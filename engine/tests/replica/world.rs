@@ -288,8 +288,9 @@ impl World {
                 }
                 Role::Standby(inbound) => {
                     let durable = self.weather.disk.then_some(it.synced);
-                    let len = inbound.poll_ack(self.now, &it.journal.log.chain, durable, &mut buffer);
-                    if len > 0 {
+                    if let Some(ack) = inbound.poll_ack(self.now, &it.journal.log.chain, durable) {
+                        inbound.on_acked(self.now, &ack);
+                        let len = ack.emit(&mut buffer, crc32c::crc32c);
                         self.check_ack(node, &buffer[..len]);
                         for peer in (0..self.weather.nodes).filter(|&peer| peer != node) {
                             self.network.send(self.now, peer, &buffer[..len]);
@@ -324,7 +325,7 @@ impl World {
             match datagram {
                 Datagram::Append(append) => self.on_append(node, &append),
                 Datagram::Ack(ack) => self.on_ack(node, &ack),
-                Datagram::Refuse(_) => unreachable!(),
+                Datagram::Refuse(_) | Datagram::Image(_) => unreachable!(),
             }
         }
         for node in 0..self.nodes.len() {

@@ -129,8 +129,9 @@ pub(crate) fn run(
     for notice in node.notices() {
         say(notice);
     }
-    let running = node.launch(&config.runtime, counters, stop)?;
-    while !running.is_finished() && !stop.is_set() {
+    let failed = StopFlag::new();
+    let running = node.launch(&config.runtime, counters, &failed)?;
+    while !running.is_finished() && !stop.is_set() && !failed.is_set() {
         std::thread::sleep(LOOK);
         look();
     }

@@ -2,7 +2,11 @@
 
 use std::io::Write;
 
+use seqcast_engine::agents::journal::Rebirth;
 use seqcast_engine::book::{Books, BooksConfig};
+use seqcast_engine::config::Config;
+use seqcast_engine::runtime::StopFlag;
+use seqcast_engine::stat::Counters;
 use seqcast_engine::topology::{self, Node, SequencerParts};
 use serde::Serialize;
 
@@ -49,10 +53,39 @@ pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<Verdict> {
     if config.cluster.is_some() {
         be_missed_at_once();
     }
-    let counters = process::counters(&config, "sequence")?;
     let stop = process::stop_on_signals()?;
+    let rebirth = Rebirth::new();
+    let counters = loop {
+        let counters = process::counters(&config, "sequence")?;
+        let lived = live(args, &config, &counters, &stop, &rebirth);
+        if !rebirth.is_due() || stop.is_set() {
+            lived?;
+            break counters;
+        }
+        say("the journal made room for an image: all agents begin anew");
+    };
+    let counters = counters.readings().into_iter().map(|counter| (counter.label, counter.value)).collect();
+    let summary = Summary { session: session.to_string(), counters };
+    output.print(&summary, |data| {
+        for (label, value) in &summary.counters {
+            writeln!(data, "{label} {}", grouped(*value))?;
+        }
+        Ok(())
+    })?;
+    Ok(Verdict::Good)
+}
+
+/// One life of the sequencer's agents. A node whose journal is to begin anew from an image ends it with an error, and has
+/// left in `rebirth` where the next one begins.
+fn live(
+    args: &Args,
+    config: &Config,
+    counters: &Counters,
+    stop: &StopFlag,
+    rebirth: &Rebirth,
+) -> anyhow::Result<()> {
     let mut node = Node::default();
-    let driver = args.wiring.wire(&config, &mut node)?;
+    let driver = args.wiring.wire(config, &mut node)?;
     let books = BooksConfig { expected_orders: args.expected_orders, ..BooksConfig::default() };
     if config.snapshot.is_some() {
         // Books that cannot be made are better known before the sources are joined.
@@ -60,14 +93,15 @@ pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<Verdict> {
     }
     let parts = SequencerParts {
         books,
-        coordinator: coordinator::open(&config)?,
+        coordinator: coordinator::open(config)?,
         control_port: config.cluster.is_some(),
+        rebirth: rebirth.clone(),
         ..SequencerParts::default()
     };
-    node.merge(topology::sequencer_on(driver, &config, &counters, parts)?);
-    say(format_args!("sequencing session {session}"));
+    node.merge(topology::sequencer_on(driver, config, counters, parts)?);
+    say(format_args!("sequencing session {}", config.feed()?.session));
     let mut halted = std::collections::BTreeSet::new();
-    process::run(node, &config, &counters, &stop, || {
+    process::run(node, config, counters, stop, || {
         for counter in counters.readings() {
             let is_halted = counter.label.starts_with("seqcast_source_halted") && counter.value > 0;
             if is_halted && halted.insert(counter.label.clone()) {
@@ -78,13 +112,5 @@ pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<Verdict> {
             }
         }
     })?;
-    let counters = counters.readings().into_iter().map(|counter| (counter.label, counter.value)).collect();
-    let summary = Summary { session: session.to_string(), counters };
-    output.print(&summary, |data| {
-        for (label, value) in &summary.counters {
-            writeln!(data, "{label} {}", grouped(*value))?;
-        }
-        Ok(())
-    })?;
-    Ok(Verdict::Good)
+    Ok(())
 }

@@ -210,7 +210,7 @@ impl Status {
 fn as_seen(peer: &PeerReport) -> [String; 6] {
     let or_none = |number: Option<u64>| number.map_or_else(|| "-".into(), grouped);
     [
-        or_none(peer.verified),
+        if peer.needs_image { "gets an image".into() } else { or_none(peer.verified) },
         or_none(peer.lag_messages),
         Nanos(peer.lag_ns).to_string(),
         peer.silent_ns.map_or_else(|| "never".into(), |ns| format!("{} ago", Nanos(ns))),
@@ -270,6 +270,7 @@ mod tests {
             lag_ns: 1_500,
             silent_ns: None,
             false_suspicions: 0,
+            needs_image: false,
         };
         Report {
             session: "FEED".into(),
@@ -320,6 +321,16 @@ mod tests {
         assert!(
             text.contains("n1 leads, in sync: n1 n2") && text.contains("1,234") && text.contains("never")
         );
+    }
+
+    #[test]
+    fn who_gets_an_image_is_shown() {
+        let mut primary = report("n1", Role::Primary, 3, &["n1"]);
+        (primary.peers[0].verified, primary.peers[0].needs_image) = (None, true);
+        let status = Status::new(&cluster(), vec![Ok(primary), Ok(report("n2", Role::Joining, 3, &[]))]);
+        assert!(text(&status).contains("gets an image"));
+        let json = serde_json::to_value(&status.nodes[0].report).unwrap();
+        assert_eq!(json["peers"][0]["needs_image"], true);
     }
 
     #[test]

@@ -236,7 +236,7 @@ impl<'a> Stage<'a> {
             Step::FillDisk(_) => targets.iter().try_for_each(|&at| self.disk(at)?.fill()),
             Step::FreeDisk(_) => targets.iter().try_for_each(|&at| self.disk(at)?.free()),
             Step::AwaitTakeover => self.await_takeover(),
-            Step::AwaitSet => self.await_members(self.nodes.len()),
+            Step::AwaitSet => self.await_set(),
             Step::AwaitMembers(count) => self.await_members(count),
             Step::AwaitFlow => self.await_flow(),
             Step::AwaitStall => self.await_stall(),
@@ -383,6 +383,15 @@ impl<'a> Stage<'a> {
                 |lead: &Lead| lead.admitting && lead.epoch > before.epoch && lead.node != before.node;
             Ok(stage.lead().as_ref().is_some_and(is_new))
         })
+    }
+
+    /// Waits until all are in sync, by what they say from now on: what they said before may be about a process that is gone.
+    fn await_set(&mut self) -> anyhow::Result<()> {
+        let now = wall_ns();
+        self.until("all nodes to lead or follow", |stage| {
+            Ok(stage.watch.as_ref().is_some_and(|watch| watch.are_all_there_since(now)))
+        })?;
+        self.await_members(self.nodes.len())
     }
 
     fn await_members(&mut self, count: usize) -> anyhow::Result<()> {

@@ -71,6 +71,17 @@ impl Watch {
         leads.max_by_key(|lead| lead.epoch)
     }
 
+    /// Whether every node has said since `wall_ns` that it leads or follows.
+    pub(crate) fn are_all_there_since(&self, wall_ns: u64) -> bool {
+        self.seen.iter().all(|seen| {
+            let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_there = |report: &Report| {
+                report.wall_ns >= wall_ns && matches!(report.role, Role::Primary | Role::Standby)
+            };
+            seen.report.as_ref().is_some_and(is_there)
+        })
+    }
+
     /// All that has happened to each node, in order.
     pub(crate) fn notes(&self) -> Vec<Vec<NoteReport>> {
         let notes = |seen: &Arc<Mutex<Seen>>| {
@@ -176,8 +187,17 @@ mod tests {
         }
         let lead = watch.lead().unwrap();
         assert_eq!((lead.node, lead.admitting, lead.in_sync), (1, true, vec!["n2".to_owned()]));
+        assert!(!watch.are_all_there_since(1), "what they said is older");
+        for (_, desk, _) in &nodes {
+            desk.post(&NodeStatus { wall_ns: 7, ..primary(4) });
+        }
+        while !watch.are_all_there_since(7) {
+            turn(&mut nodes);
+        }
         // The second is gone, with its process: the first is all that answers, and the notes stay.
-        let [first, _] = nodes;
+        let [(first, desk, at), _] = nodes;
+        desk.post(&primary(3));
+        let first = (first, desk, at);
         let mut left = [first];
         while watch.lead().is_none_or(|lead| lead.node != 0) {
             turn(&mut left);

@@ -5,6 +5,8 @@
 // Every test takes what it needs, and none is a library.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod nodes;
+
 use std::fmt::Write as _;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};

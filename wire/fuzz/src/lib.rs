@@ -239,6 +239,7 @@ pub fn emit_repl(datagram: &Datagram<'_>, buffer: &mut [u8], crc32c: impl Fn(&[u
         Datagram::Append(append) => append.emit(buffer, crc32c),
         Datagram::Ack(ack) => ack.emit(buffer, crc32c),
         Datagram::Refuse(refuse) => refuse.emit(buffer, crc32c),
+        Datagram::Image(image) => image.emit(buffer, crc32c),
     }
 }
 
@@ -272,5 +273,9 @@ pub fn repl(data: &[u8]) {
             assert!(ack.origin.epoch > 0 || ack.received == repl::Reach::NOTHING);
         }
         Datagram::Refuse(refuse) => assert!(refuse.origin.epoch > 0),
+        Datagram::Image(image) => {
+            assert!(image.origin.epoch > 0 && !image.position.at.ended);
+            assert_eq!(image.sources.iter().count(), image.sources.len());
+        }
     }
 }

@@ -6,7 +6,7 @@ use crate::agents::status::{self, NodeStatus, Note, PeerStatus, What};
 use crate::io::{Destination, Driver};
 use crate::limits::MAX_NODES;
 use crate::replica::{
-    Answer, Closed, CommitGate, Deposed, NodeId, Notice, Request, Role, Suspect, Suspicion, Watermarks,
+    Answer, Closed, CommitGate, Deposed, NodeId, Notice, Request, Role, Suspect, Watermarks,
 };
 use crate::time::Nanos;
 use seqcast_wire::{SeqNo, repl};
@@ -16,20 +16,12 @@ const STATUS_EVERY: Nanos = Nanos::from_millis(20);
 /// An operator's command that is not done by then is given up.
 const COMMAND_TIMEOUT: Nanos = Nanos::from_secs(3);
 
-impl From<Suspicion> for Suspect {
-    fn from(suspicion: Suspicion) -> Suspect {
-        match suspicion {
-            Suspicion::LinkClosed => Suspect::Closed,
-            Suspicion::Silent(_) => Suspect::Silent,
-        }
-    }
-}
-
 fn words(why: Suspect) -> &'static str {
     match why {
         Suspect::Closed => "its connection closed",
         Suspect::Silent => "silent for too long",
         Suspect::Lagging => "it does not keep up",
+        Suspect::Deaf => "it hears too few",
         Suspect::Operator => "an operator's command",
     }
 }
@@ -200,8 +192,11 @@ impl<D: Driver> Replica<D> {
         self.meter.set("discarded_frames_total", self.counts.discarded_frames);
         self.meter.set("strange_datagrams_total", self.counts.strange_datagrams);
         self.meter.set("damaged_datagrams_total", self.counts.damaged_datagrams);
+        self.meter.set("stale_datagrams_total", self.inbound.stats().stale_datagrams);
+        self.meter.set("higher_epoch_datagrams_total", self.inbound.stats().higher_epoch_datagrams);
         self.meter.set("cuts_total", self.counts.cuts);
         self.meter.set("damaged_frames_total", self.peers.damaged);
+        self.meter.set("images_total", self.peers.images);
         self.meter.set("ring_lag_bytes", self.ring.lag_bytes());
         if let Some(journal) = &self.journal {
             self.meter.set("next", journal.chain().next().value());
@@ -252,6 +247,7 @@ impl<D: Driver> Replica<D> {
                     lag: stream.map_or(Nanos::ZERO, |stream| stream.lag(now).stuck),
                     silent: peer.heard_at.map(|heard| now.since(heard)),
                     false_suspicions: peer.detector.stats().false_suspicions,
+                    needs_image: stream.is_some_and(|stream| stream.needs_image().is_some()),
                 };
             }
         }

@@ -6,11 +6,12 @@ use seqcast_wire::{SeqNo, Session, repl};
 
 use super::own::Streamed;
 use super::{ReplicaPlan, gate_number};
+use crate::frame::Chain;
 use crate::io::{Destination, Driver, EndpointId};
 use crate::journal::{Cursor, JournalReader};
 use crate::replica::{
-    AckOutcome, Broken, CommitGate, Detector, Head, Member, NodeId, Outbound, Position, Rule, StreamConfig,
-    Suspect,
+    AckOutcome, Attendance, Broken, CommitGate, Detector, Head, Member, Members, NodeId, Outbound, Position,
+    Roll, Rule, StreamConfig, Suspect,
 };
 use crate::runtime::AgentError;
 use crate::time::Nanos;
@@ -30,8 +31,8 @@ pub(super) struct Peer {
     /// The most that it acknowledged in this epoch, in whatever incarnation, and the one that it has now: what counts when
     /// that rule is broken.
     most: SeqNo,
-    /// It has nothing from where the journal begins.
-    pub(super) needs_image: bool,
+    /// Where it is to begin, if it needs an image.
+    image: Option<Chain>,
 }
 
 /// All other nodes.
@@ -44,15 +45,19 @@ pub(super) struct Peers {
     lag_timeout: Nanos,
     broken: Broken,
     pub(super) damaged: u64,
+    pub(super) images: u64,
 }
 
-/// What the acknowledgements and silences of a duty cycle come to.
+/// What the acknowledgements and silences of a duty cycle come to. Of several members that are gone, or nodes that arrived,
+/// the first: the set changes by one member at a time anyway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Finding {
-    /// The node has everything and keeps up.
-    CaughtUp(Member, SeqNo),
-    /// The node is gone or does not keep up.
-    Lost(NodeId, Suspect),
+pub(super) struct Review {
+    /// Which of the nodes are there.
+    pub(super) roll: Roll,
+    /// A member that is gone or does not keep up.
+    pub(super) gone: Option<(NodeId, Suspect)>,
+    /// A node outside the set that keeps up and has everything below that number.
+    pub(super) arrived: Option<(Member, SeqNo)>,
 }
 
 impl Peers {
@@ -72,12 +77,22 @@ impl Peers {
                 stream: None,
                 cursor: None,
                 most: SeqNo::FIRST,
-                needs_image: false,
+                image: None,
             });
         }
         let (config, me, session) = (plan.stream.clone(), plan.me, plan.session);
         let (reader, lag_timeout) = (plan.reader.clone(), plan.lag_timeout);
-        Ok(Peers { list, config, me, session, reader, lag_timeout, broken: plan.broken, damaged: 0 })
+        Ok(Peers {
+            list,
+            config,
+            me,
+            session,
+            reader,
+            lag_timeout,
+            broken: plan.broken,
+            damaged: 0,
+            images: 0,
+        })
     }
 
     pub(super) fn of(&mut self, node: NodeId) -> Option<&mut Peer> {
@@ -98,7 +113,7 @@ impl Peers {
         for peer in &mut self.list {
             let stream = Outbound::new(&self.config, self.me, self.session, epoch, peer.node);
             peer.stream = Some(stream.map_err(AgentError::failed)?);
-            (peer.cursor, peer.most, peer.needs_image) = (None, SeqNo::FIRST, false);
+            (peer.cursor, peer.most, peer.image) = (None, SeqNo::FIRST, None);
             // That it was silent while somebody else led says nothing.
             peer.detector.settle(now);
         }
@@ -125,12 +140,12 @@ impl Peers {
         let mut history = Streamed { reader, cursor, tail, damaged };
         match stream.on_ack(now, ack, &mut history) {
             AckOutcome::Verified { member, verified } => {
-                peer.needs_image = false;
+                peer.image = None;
                 peer.most = peer.most.max(gate_number(verified));
                 gate.on_ack(member, gate.epoch(), gate_number(verified));
             }
-            AckOutcome::NeedsImage { .. } => peer.needs_image = true,
-            AckOutcome::Hello { .. }
+            AckOutcome::NeedsImage { .. }
+            | AckOutcome::Hello { .. }
             | AckOutcome::HigherEpoch(_)
             | AckOutcome::Stale
             | AckOutcome::Foreign
@@ -146,21 +161,38 @@ impl Peers {
         }
     }
 
+    /// Tells all of them from now on whether this primary is deaf.
+    pub(super) fn say_deaf(&mut self, is_deaf: bool) {
+        self.list
+            .iter_mut()
+            .filter_map(|peer| peer.stream.as_mut())
+            .for_each(|stream| stream.say_deaf(is_deaf));
+    }
+
     /// Sends what is due to each of them.
     pub(super) fn send<D: Driver>(
         &mut self,
         now: Nanos,
-        head: &Head,
+        (head, local): (&Head, &Members),
         tail: Position,
         driver: &mut D,
         endpoint: EndpointId,
     ) -> usize {
-        let Peers { list, reader, damaged, .. } = self;
+        let Peers { list, reader, damaged, images, .. } = self;
         let mut sent = 0;
         for peer in list {
-            let Peer { address, stream: Some(stream), cursor, .. } = peer else { continue };
+            let Peer { address, stream: Some(stream), cursor, image, .. } = peer else { continue };
             let to = [Destination { endpoint, to: *address }];
             let size = stream.max_datagram_bytes();
+            // What a member of the set has may be all that is left of the order should this node be lost now: it leaves the
+            // set before its journal makes room for an image.
+            if stream.needs_image().is_some_and(|member| !local.contains(member))
+                && let Some(chain) = image_at(reader, head, image)
+                && let Ok(1..) = driver.transmit(&to, size, |buffer| stream.poll_image(now, chain, buffer))
+            {
+                *images += 1;
+                sent += 1;
+            }
             for _ in 0..SEND_LIMIT {
                 let mut history = Streamed { reader, cursor, tail, damaged };
                 match driver.transmit(&to, size, |buffer| stream.poll(now, head, &mut history, buffer)) {
@@ -172,20 +204,26 @@ impl Peers {
         sent
     }
 
-    /// What is found out about them, one thing a duty cycle: the set changes by one member at a time anyway.
-    pub(super) fn review(&mut self, now: Nanos, gate: &CommitGate) -> Option<Finding> {
-        let mut found = None;
+    /// What is found out about them.
+    pub(super) fn review(&mut self, now: Nanos, gate: &CommitGate) -> Review {
+        let mut review = Review { roll: Roll::default(), gone: None, arrived: None };
         for peer in &mut self.list {
             peer.detector.poll(now);
             let suspicion = peer.detector.suspected();
             let Some(stream) = &peer.stream else { continue };
             let is_member = gate.local().as_slice().iter().any(|member| member.node == peer.node);
+            let is_stuck = stream.lag(now).stuck > self.lag_timeout;
+            // What is listed may be an earlier incarnation, which acknowledges nothing any more.
+            let is_other = stream.verified().is_some_and(|(member, _)| !gate.local().contains(member));
+            review.roll.count(Attendance {
+                is_member,
+                is_heard: suspicion.is_none(),
+                is_fresh: peer.detector.hears_now(now),
+                keeps_up: !is_stuck && !is_other,
+            });
             if is_member {
-                let lost = match suspicion {
-                    Some(suspicion) => Some(suspicion.into()),
-                    None => (stream.lag(now).stuck > self.lag_timeout).then_some(Suspect::Lagging),
-                };
-                found = found.or(lost.map(|why| Finding::Lost(peer.node, why)));
+                let lost = suspicion.map(Suspect::from).or(is_stuck.then_some(Suspect::Lagging));
+                review.gone = review.gone.or(lost.map(|why| (peer.node, why)));
             }
             if let Some((member, verified)) = stream.verified()
                 && suspicion.is_none()
@@ -194,10 +232,19 @@ impl Peers {
                 let counts_all = self.broken.is(Rule::StaleIncarnationCounted);
                 let next = if counts_all { peer.most } else { gate_number(verified) };
                 if counts_all || stream.is_caught_up(now) {
-                    found = found.or(Some(Finding::CaughtUp(member, next)));
+                    review.arrived = review.arrived.or(Some((member, next)));
                 }
             }
         }
-        found
+        review
     }
+}
+
+/// Where a node is to begin that needs an image: the last committed point of which the journal says itself where the order
+/// stands. So little is left to be streamed, and much can happen before the journal does not reach back there either.
+fn image_at<'a>(reader: &JournalReader, head: &Head, image: &'a mut Option<Chain>) -> Option<&'a Chain> {
+    if image.as_ref().is_none_or(|chain| chain.next() < reader.oldest()) {
+        *image = reader.chain_before(head.committed.next);
+    }
+    image.as_ref()
 }

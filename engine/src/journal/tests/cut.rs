@@ -356,12 +356,50 @@ fn retention_goes_past_what_cuts_superseded() {
     assert_eq!(opened.reader.oldest(), seq(1), "still needed");
     check(&opened, &history);
     while opened.preparer.poll(seq(20)).unwrap() {}
+    assert_eq!(
+        opened.reader.oldest(),
+        seq(1),
+        "the cut could still be lost, and then there would be nothing"
+    );
+    opened.syncer.poll().unwrap();
+    while opened.preparer.poll(seq(20)).unwrap() {}
     assert_eq!(opened.reader.oldest(), seq(20));
     check(&opened, &history);
     assert_eq!(ReadStore::list(&disk).unwrap().len(), 2, "what it superseded is gone, too");
     drop(opened);
     assert_eq!(check_tools(&disk, &history).oldest, seq(20));
     check(&open_with(&disk, &config).unwrap(), &history);
+}
+
+/// Whatever retention removed, what is left after a loss of power is joined to the record, and the mark knows how far
+/// the record was taken back by cuts whose segments are gone.
+#[test]
+fn retention_leaves_what_a_loss_of_power_needs() {
+    let disk = MemoryDisk::default();
+    let config = JournalConfig { retain_bytes: Some(0), ..config() };
+    let mut opened = open_with(&disk, &config).unwrap();
+    let mut history = History::default();
+    for _ in 0..100 {
+        history.add(&mut opened, 1, &[1; 2000]);
+    }
+    opened.journal.publish();
+    opened.syncer.poll().unwrap();
+    opened.mark.promise(1).unwrap();
+    history.cut(&mut opened, seq(20));
+    for _ in 0..40 {
+        history.add(&mut opened, 2, &[2; 2000]);
+    }
+    opened.journal.publish();
+    opened.mark.published().advance(seq(60));
+    opened.syncer.poll().unwrap();
+    while opened.preparer.poll(seq(60)).unwrap() {}
+    let oldest = opened.reader.oldest();
+    assert!(oldest > seq(20) && oldest < seq(60), "{oldest}: the cut is gone, and all before it");
+    drop(opened);
+    disk.lose_power(|_, _| false);
+    let opened = open_with(&disk, &config).unwrap();
+    assert_eq!((opened.recovered.oldest, opened.recovered.published), (oldest, seq(60)));
+    check(&opened, &history);
 }
 
 /// Retention may stop between segments that a cut superseded whole.
@@ -562,7 +600,7 @@ fn close_all(mut opened: Opened) {
 pub(super) type Hook = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
 /// A store in which something happens once while a segment is synced, and so many segments can be removed.
-pub(super) struct HookedStore(pub(super) MemoryStore, pub(super) Hook, pub(super) AtomicU32);
+pub(super) struct HookedStore(pub(super) MemoryStore, pub(super) Hook, pub(super) Arc<AtomicU32>);
 
 impl Store for HookedStore {
     fn sync(&self, index: u64, range: Range<usize>) -> Result<(), StoreError> {
@@ -621,7 +659,7 @@ impl Store for HookedStore {
 fn a_cut_under_a_sync_is_not_taken_for_synced() {
     let disk = MemoryDisk::default();
     let hook = Hook::default();
-    let hooked = HookedStore(disk.open().unwrap(), Arc::clone(&hook), AtomicU32::new(9));
+    let hooked = HookedStore(disk.open().unwrap(), Arc::clone(&hook), Arc::new(AtomicU32::new(9)));
     let mut opened = Journal::open(hooked, &config()).unwrap();
     let mut history = History::default();
     for nth in 0..20 {

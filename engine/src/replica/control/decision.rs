@@ -3,6 +3,7 @@
 use seqcast_wire::Session;
 
 use crate::replica::coordinator::Request;
+use crate::replica::detector::Suspicion;
 use crate::replica::member::{Member, NodeId};
 
 /// What a node is at the moment.
@@ -127,7 +128,7 @@ pub enum Notice {
 }
 
 /// Why a node is suspected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Suspect {
     /// Its control connection closed.
     #[error("its connection closed")]
@@ -138,9 +139,21 @@ pub enum Suspect {
     /// It does not keep up.
     #[error("it does not keep up")]
     Lagging,
+    /// It says that it hears too few, and others hear this node.
+    #[error("it hears too few")]
+    Deaf,
     /// An operator said so.
     #[error("an operator's command")]
     Operator,
+}
+
+impl From<Suspicion> for Suspect {
+    fn from(suspicion: Suspicion) -> Suspect {
+        match suspicion {
+            Suspicion::LinkClosed => Suspect::Closed,
+            Suspicion::Silent(_) => Suspect::Silent,
+        }
+    }
 }
 
 /// Why a primary stepped down.

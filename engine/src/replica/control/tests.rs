@@ -2,6 +2,8 @@
 //! test says otherwise. The simulator tries what these do not.
 
 use super::*;
+use crate::replica::gate::Closed;
+use crate::replica::hearing::Attendance;
 
 const T0: Nanos = Nanos(1_000_000_000);
 
@@ -217,6 +219,35 @@ fn a_member_that_promised_more_makes_the_primary_renew_its_epoch() {
 }
 
 #[test]
+fn a_forged_refusal_of_an_epoch_that_nobody_can_have_promised_changes_nothing() {
+    let mut register = Register::holding(40, 7, 0, &[0, 1, 2]);
+    let mut control = standby(1, &mut register);
+    control.on_suspicion(T0, Suspect::Closed);
+    run(&mut control, T0, &mut register);
+    for epoch in [u64::MAX, u64::MAX - 1, 8 + MAX_LEAP + 1] {
+        control.on_refused(T0, epoch);
+        assert_eq!(run(&mut control, T0, &mut register), []);
+        assert_eq!((control.epoch(), control.promised()), (8, 8));
+    }
+    control.on_refused(T0, 8 + MAX_LEAP);
+    assert_eq!(run(&mut control, T0, &mut register).last(), Some(&Action::Lead { epoch: 9 + MAX_LEAP }));
+}
+
+#[test]
+fn a_forged_higher_epoch_is_looked_up_and_not_believed() {
+    let mut register = Register::holding(40, 7, 0, &[0, 1, 2]);
+    let mut control = standby(1, &mut register);
+    for epoch in [8, u64::MAX] {
+        control.on_higher_epoch(T0, epoch);
+        control.poll(T0);
+        assert_eq!(control.poll_action(), Some(Action::Ask(Request::Read)));
+        control.on_answer(T0, Answer::Read(register.0));
+        assert_eq!(run(&mut control, T0, &mut register), []);
+        assert_eq!((control.role(), control.promised()), (Role::Standby { primary: member(0) }, 7));
+    }
+}
+
+#[test]
 fn a_zombie_whose_renewal_is_lost_refuses_the_winner_until_that_renews_its_epoch_too() {
     let mut register = Register::holding(40, 7, 0, &[0, 1, 2]);
     let mut zombie = standby(1, &mut register);
@@ -245,10 +276,139 @@ fn the_set_shrinks_by_swap_first_and_grows_locally_first() {
     assert_eq!(register.0.unwrap().record.in_sync, set(&[1, 2]));
     run(&mut control, T0, &mut register);
     assert_eq!(register.0.unwrap().record.in_sync, set(&[0, 1, 2]));
+    control.on_roll(roll(&[THERE, GONE]));
     control.on_lost(NodeId(2), Suspect::Silent);
     assert_eq!(*control.gate().unwrap().local(), set(&[0, 1, 2]), "until the swap is confirmed");
     run(&mut control, T0, &mut register);
     assert_eq!(*control.gate().unwrap().local(), set(&[0, 1]));
+}
+
+const THERE: Attendance = Attendance { is_member: true, is_heard: true, is_fresh: true, keeps_up: true };
+const GONE: Attendance = Attendance { is_heard: false, is_fresh: false, ..THERE };
+
+fn roll(others: &[Attendance]) -> Roll {
+    let mut roll = Roll::default();
+    others.iter().for_each(|&other| roll.count(other));
+    roll
+}
+
+#[test]
+fn the_set_never_shrinks_below_its_minimum_and_nothing_is_admitted_then() {
+    let mut register = Register::holding(40, 7, 0, &[0, 1, 2]);
+    let mut control = standby(1, &mut register);
+    control.on_suspicion(T0, Suspect::Closed);
+    run(&mut control, T0, &mut register);
+    assert_eq!(register.0.unwrap().record.in_sync, set(&[1, 2]));
+    assert!(!control.is_deaf(), "it has not looked yet");
+    control.on_lost(NodeId(2), Suspect::Silent);
+    assert!(control.gate().unwrap().proposal().is_none(), "who has not looked does not shrink");
+    for (others, is_deaf) in [([GONE, GONE], true), ([Attendance { keeps_up: false, ..THERE }, GONE], false)]
+    {
+        control.on_roll(roll(&others));
+        control.on_lost(NodeId(2), Suspect::Silent);
+        run(&mut control, T0, &mut register);
+        assert_eq!(register.0.unwrap().record.in_sync, set(&[1, 2]), "node 2 may still take over");
+        assert_eq!(control.is_deaf(), is_deaf);
+        assert_eq!(control.gate().unwrap().admitting(), Err(Closed::BelowMinimum { len: 1, min: 2 }));
+    }
+    control.on_roll(roll(&[THERE, GONE]));
+    assert!(!control.is_deaf() && control.gate().unwrap().admitting().is_ok());
+    // An earlier incarnation leaves whoever is there: nobody could take over as that.
+    let reborn = Member { incarnation: 999, ..member(2) };
+    control.on_roll(roll(&[Attendance { keeps_up: false, ..THERE }]));
+    control.on_caught_up(reborn, seq(5));
+    run(&mut control, T0, &mut register);
+    assert_eq!(register.0.unwrap().record.in_sync, set(&[1]));
+    control.on_caught_up(reborn, seq(5));
+    run(&mut control, T0, &mut register);
+    assert!(register.0.unwrap().record.in_sync.contains(reborn));
+}
+
+#[test]
+fn who_may_go_on_alone_shrinks_to_itself() {
+    let mut register = Register::holding(40, 7, 1, &[0, 1]);
+    let state = JournalState { next: seq(5), ended: false, epoch: 7, published: seq(1) };
+    let mut control = Control::new(ControlConfig { min_in_sync: 1, ..config(1) }, 7, state, Broken::NONE);
+    run(&mut control, T0, &mut register);
+    assert_eq!(control.role(), Role::Primary);
+    control.on_roll(roll(&[GONE, GONE]));
+    assert!(!control.is_deaf());
+    control.on_lost(NodeId(0), Suspect::Silent);
+    run(&mut control, T0, &mut register);
+    assert_eq!(register.0.unwrap().record.in_sync, set(&[1]));
+    assert!(control.gate().unwrap().admitting().is_ok());
+}
+
+#[test]
+fn who_only_doubts_tells_it_and_goes_on_following() {
+    let mut register = Register::holding(40, 7, 0, &[0, 1, 2]);
+    let mut control = standby(1, &mut register);
+    for _ in 0..3 {
+        control.on_doubt(Suspect::Silent);
+    }
+    let told = Action::Tell(Notice::Suspected { node: NodeId(0), why: Suspect::Silent });
+    assert_eq!(control.poll_action(), Some(told));
+    assert_eq!((control.poll_action(), control.role()), (None, Role::Standby { primary: member(0) }));
+}
+
+#[test]
+fn who_waits_for_its_turn_looks_when_it_hears_of_somebody_who_was_first() {
+    let mut register = Register::holding(40, 7, 0, &[0, 1, 2]);
+    let (mut one, mut two) = (standby(1, &mut register), standby(2, &mut register));
+    one.on_suspicion(T0, Suspect::Silent);
+    two.on_suspicion(T0, Suspect::Silent);
+    assert_eq!(run(&mut two, T0, &mut register), []);
+    run(&mut one, T0, &mut register);
+    assert_eq!((one.role(), two.role()), (Role::Primary, Role::Candidate));
+    let now = T0 + Nanos(1);
+    two.on_higher_epoch(now, 8);
+    let actions = run(&mut two, now, &mut register);
+    assert_eq!(actions, [Action::StopAcknowledging(8), Action::Follow { epoch: 8, primary: member(1) }]);
+}
+
+#[test]
+fn behind_a_dead_primary_who_waits_for_its_turn_promises_meanwhile() {
+    for is_first_alive in [true, false] {
+        let mut register = Register::holding(40, 7, 0, &[0, 1, 2]);
+        let (mut one, mut two) = (standby(1, &mut register), standby(2, &mut register));
+        two.on_suspicion(T0, Suspect::Closed);
+        assert_eq!(run(&mut two, T0, &mut register), [Action::StopAcknowledging(8)]);
+        assert_eq!(
+            (two.role(), register.0.unwrap().revision),
+            (Role::Candidate, 40),
+            "its turn has not come"
+        );
+        two.on_primary_heard();
+        assert_eq!(two.role(), Role::Candidate, "a promise is a promise");
+        if is_first_alive {
+            one.on_suspicion(T0, Suspect::Closed);
+            run(&mut one, T0, &mut register);
+            two.on_higher_epoch(T0, 8);
+            let actions = run(&mut two, T0, &mut register);
+            assert_eq!(actions, [Action::Follow { epoch: 8, primary: member(1) }]);
+        } else {
+            let actions = run(&mut two, T0 + Nanos::from_millis(5), &mut register);
+            assert_eq!(actions, [Action::Lead { epoch: 8 }]);
+        }
+    }
+}
+
+#[test]
+fn a_promise_that_is_still_on_its_way_is_waited_for_by_whoever_follows_too() {
+    let mut register = Register::holding(40, 7, 0, &[0, 1, 2]);
+    let mut two = standby(2, &mut register);
+    two.on_suspicion(T0, Suspect::Closed);
+    let asks =
+        |control: &mut Control| -> Vec<Action> { std::iter::from_fn(|| control.poll_action()).collect() };
+    assert!(asks(&mut two).contains(&Action::Promise(8)));
+    register = Register::holding(41, 8, 1, &[1, 2]);
+    two.on_higher_epoch(T0, 8);
+    two.poll(T0);
+    assert!(asks(&mut two).contains(&Action::Ask(Request::Read)));
+    two.on_answer(T0, Answer::Read(register.0));
+    assert_eq!(two.role(), Role::Joining);
+    two.on_promised(T0, 8);
+    assert_eq!(two.role(), Role::Standby { primary: member(1) });
 }
 
 #[test]

@@ -294,7 +294,10 @@ impl Referee {
         match agent {
             "egress" | "rewind" => self.on_published(node, bytes, notes),
             "ingress" => self.on_acknowledged(node, bytes, notes),
-            "replica" => self.on_replicated(node, bytes, notes),
+            "replica" => {
+                self.on_replicated(node, bytes, notes);
+                self.on_image(node, bytes, notes);
+            }
             _ => {}
         }
     }
@@ -357,6 +360,19 @@ impl Referee {
         {
             self.break_rule(notes.now, Rule::Epoch, what);
         }
+    }
+
+    /// An image is of what is committed, and the chain of it is that of the journal of who sends it.
+    fn on_image(&mut self, node: usize, bytes: &[u8], notes: &mut Notes<'_>) {
+        let Ok(repl::Datagram::Image(image)) = repl::Datagram::parse(bytes, crc32c::crc32c) else { return };
+        self.on_worked(node, notes);
+        let Some(journal) = &self.journals[node] else { return };
+        let next = image.position.at.next.value();
+        if journal.fact(next - 1).is_some_and(|fact| fact.crc != image.position.crc) {
+            let what = format!("node {node} sends an image at {next} of another history than its own");
+            return self.break_rule(notes.now, Rule::OneOrder, what);
+        }
+        self.settle(node, next, notes);
     }
 
     /// `node` told somebody of everything below `next`. Whether it could.
