@@ -3,6 +3,7 @@
 //! Standard output is data, standard error is talk. Each subcommand is one file here, with its `Args` and
 //! `run(args, output)`.
 
+mod bench;
 mod book;
 mod config;
 mod demo;
@@ -89,6 +90,11 @@ enum Command {
     /// Failover drills: break a cluster of real processes on purpose, and prove that nothing was lost
     #[command(after_help = EXIT_CODES)]
     Drill(drill::Args),
+    /// Measure how fast this is on this host, and compare results
+    ///
+    /// Exit code 1: not everything that was sent arrived, or a result is worse than allowed.
+    #[command(after_help = EXIT_CODES)]
+    Bench(bench::Args),
     /// Print or check configurations
     #[command(after_help = EXIT_CODES)]
     Config(config::Args),
@@ -138,6 +144,7 @@ pub fn main() -> ExitCode {
         Command::Promote(args) => promote::run(&args, output),
         Command::Retire(args) => retire::run(&args, output),
         Command::Drill(args) => drill::run(&args, output),
+        Command::Bench(args) => bench::run(&args, output),
         Command::Config(args) => config::run(&args, output),
     };
     ended.map_or_else(|error| failure(&error), ExitCode::from)

@@ -1,5 +1,6 @@
 //! What stands behind the `seqcast` command: one file a subcommand, and the generator of order flow.
 
+pub mod bench;
 pub mod cli;
 mod control;
 mod coordinator;
@@ -7,9 +8,12 @@ pub mod day;
 mod drill;
 pub mod etcd;
 mod input;
+mod later;
 mod output;
 mod pcapng;
+mod ports;
 pub mod script;
+mod svg;
 mod trace;
 pub mod view;
 pub mod wiring;

@@ -286,7 +286,16 @@ fn forged(rng: &mut impl Rng, session: Session, node: u16) -> Vec<u8> {
         _ => {
             let tail = Position { at: reach, epoch: 1, crc: rng.random() };
             let (verified, received) = (Reach::NOTHING, Reach::NOTHING);
-            let ack = Ack { origin, tail, verified, received, wanted: Some(reach), committed: reach };
+            let ack = Ack {
+                origin,
+                tail,
+                verified,
+                received,
+                wanted: Some(reach),
+                committed: reach,
+                is_deaf: false,
+                needs_image: false,
+            };
             ack.emit(&mut buffer, crc32c::crc32c)
         }
     };
@@ -305,7 +314,13 @@ fn forged_and_broken_datagrams_of_the_stream_change_nothing() {
     let others: Vec<SocketAddrV4> =
         (0..NODES).filter(|&at| at != standby).map(|at| cluster.nodes.replication[at]).collect();
     // In the place of the node that died, where the others listen; and from where nobody is expected.
-    let insider = UdpSocket::bind(cluster.nodes.replication[standby]).expect("the dead node's address");
+    // The kernel takes a moment to give the dead process's address back.
+    let mut bound = None;
+    wait_for("the dead node's address", || {
+        bound = UdpSocket::bind(cluster.nodes.replication[standby]).ok();
+        bound.is_some()
+    });
+    let insider = bound.expect("it was waited for");
     insider.set_read_timeout(Some(Duration::from_millis(20))).expect("a timeout");
     let stranger = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
     let mut rng = ChaCha8Rng::seed_from_u64(11);

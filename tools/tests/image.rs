@@ -124,7 +124,7 @@ fn a_node_that_joins_by_an_image_takes_over_and_no_number_is_lost_or_repeated() 
     let subscriber = cluster.write("subscriber.toml", &cluster.common());
     let subscriber = Seqcast::new("subscribe").arg("--json").arg("--config").arg(subscriber);
     let subscriber = subscriber.arg("--record").arg(&record).arg("--expected-orders=20000").start();
-    let mut nodes = vec![Some(cluster.node(0)), Some(cluster.node(1)), None];
+    let mut nodes = [Some(cluster.node(0)), Some(cluster.node(1)), None];
     wait_for("two nodes in sync", || cluster.is_in_sync(0) && cluster.is_in_sync(1));
     let publisher = site.publish(0, &day).arg("--rate=10000").start();
 

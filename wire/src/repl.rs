@@ -236,7 +236,7 @@ pub struct Append<'a> {
     pub previous: Position,
     /// How far the primary is.
     pub head: Head,
-    /// The primary hears fewer nodes than it takes to commit anything.
+    /// The primary cannot go on: it hears fewer nodes than it takes to commit anything, or not the coordinator that it needs.
     pub is_deaf: bool,
     /// Whole frames; none in a heartbeat. A multiple of [`FRAME_ALIGN_BYTES`].
     pub frames: &'a [u8],

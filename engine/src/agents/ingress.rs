@@ -190,9 +190,12 @@ impl<D: Driver> Ingress<D> {
         let mut sequencer = sequencer.limiting(self.max_message_bytes);
         for feed in 0..self.order.sources.len() {
             let state = sequencer.chain().sources()[feed];
-            let rule = self.intake.session_rule(feed);
-            let known = match rule {
-                SessionRule::Pinned(session) if session != state.session => {
+            let pinned = match self.intake.session_rule(feed) {
+                SessionRule::Pinned(session) => Some(session),
+                _ => None,
+            };
+            let known = match pinned {
+                Some(session) if session != state.session => {
                     // The operator names another session: whatever came of the one before is all that will.
                     sequencer.on_source_end(SourceId(feed as u16), state.session, state.next);
                     None
@@ -200,8 +203,8 @@ impl<D: Driver> Ingress<D> {
                 _ => (state.session != Session::BLANK).then_some(state),
             };
             match known {
-                Some(state) => self.intake.restart(feed, SessionRule::Pinned(state.session), state.next)?,
-                None => self.intake.restart(feed, rule, SeqNo::FIRST)?,
+                Some(state) => self.intake.restart(feed, Some(state.session), state.next),
+                None => self.intake.restart(feed, pinned, SeqNo::FIRST),
             }
             self.order.sources[feed] = Source::default();
             if let Some(acknowledger) = &mut self.acknowledgers[feed] {

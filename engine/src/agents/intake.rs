@@ -5,9 +5,9 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use seqcast_wire::{SeqNo, mold};
+use seqcast_wire::{SeqNo, Session, mold};
 
-use crate::feed::{FeedConfig, Item, LineId, Receiver, SessionRule, Sink, Start};
+use crate::feed::{FeedConfig, Item, LineId, Receiver, SessionRule, Sink};
 use crate::io::{Bind, Destination, Driver, EndpointId, EndpointSpec};
 use crate::ring::broadcast::Writer;
 use crate::runtime::AgentError;
@@ -53,7 +53,7 @@ enum Route {
 #[derive(Debug)]
 struct Feed {
     receiver: Receiver,
-    config: FeedConfig,
+    session_rule: SessionRule,
     rewind_servers: Vec<SocketAddrV4>,
     requests: EndpointId,
 }
@@ -114,26 +114,20 @@ impl<D: Driver> Intake<D> {
             let requests = driver.open(&spec(bind, plan.receive_buffer_bytes))?;
             routes.push(Route::Replies { feed });
             let receiver = Receiver::new(&plan.feed).map_err(AgentError::failed)?;
-            let (config, rewind_servers) = (plan.feed.clone(), plan.rewind_servers.clone());
-            feeds.push(Feed { receiver, config, rewind_servers, requests });
+            let (session_rule, rewind_servers) = (plan.feed.session, plan.rewind_servers.clone());
+            feeds.push(Feed { receiver, session_rule, rewind_servers, requests });
         }
         Ok(Intake { driver, routes, feeds, strangers: 0, busy: 0, held_back: 0 })
     }
 
-    /// Begins feed number `feed` anew: in `session`, or as configured, at number `start`. Allocates.
-    ///
-    /// # Errors
-    /// A setting that cannot work.
-    pub fn restart(&mut self, feed: usize, session: SessionRule, start: SeqNo) -> Result<(), AgentError> {
-        let feed = &mut self.feeds[feed];
-        let config = FeedConfig { session, start: Start::At(start), ..feed.config.clone() };
-        feed.receiver = Receiver::new(&config).map_err(AgentError::failed)?;
-        Ok(())
+    /// Begins feed number `feed` anew at number `start`: in `session`, or in one that it hears of.
+    pub fn restart(&mut self, feed: usize, session: Option<Session>, start: SeqNo) {
+        self.feeds[feed].receiver.restart(session, start);
     }
 
     /// Which session feed number `feed` is configured to receive.
     pub fn session_rule(&self, feed: usize) -> SessionRule {
-        self.feeds[feed].config.session
+        self.feeds[feed].session_rule
     }
 
     /// Takes what has arrived and drops it.

@@ -268,11 +268,9 @@ impl<D: Driver> Replica<D> {
         let mut begin = None;
         let before = Position::from(journal.chain());
         let mut work = driver.poll_rx(now, RECEIVE_LIMIT, |received| {
-            let Ok(datagram) = Datagram::parse(received.bytes, crc32c::crc32c) else {
-                counts.strange_datagrams += 1;
-                return;
-            };
-            let Some(node) = peers.at(received.from, datagram.origin()) else {
+            let known = Datagram::parse(received.bytes, crc32c::crc32c).ok();
+            let known = known.and_then(|it| Some((it, peers.at(received.from, it.origin())?)));
+            let Some((datagram, node)) = known else {
                 counts.strange_datagrams += 1;
                 return;
             };
@@ -368,6 +366,11 @@ impl<D: Driver> Replica<D> {
                 Action::Promise(epoch) => {
                     if !self.promises.try_want(epoch) {
                         return Err(AgentError::failed("the journal's cold side takes no promises"));
+                    }
+                }
+                Action::Prepare(record) => {
+                    if let Some(coordinator) = &self.coordinator {
+                        coordinator.prepare(record);
                     }
                 }
                 Action::Ask(request) => {

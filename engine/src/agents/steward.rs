@@ -11,7 +11,7 @@ use crossbeam::queue::ArrayQueue;
 use tracing::{error, info};
 
 use super::meter::Meter;
-use crate::replica::{Answer, Coordinator, Request};
+use crate::replica::{Answer, Coordinator, Record, Request};
 use crate::runtime::{Agent, AgentError};
 use crate::time::Nanos;
 
@@ -25,6 +25,7 @@ pub fn mailbox() -> (CoordinatorClient, Mailbox) {
     let shared = Arc::new(Shared {
         requests: ArrayQueue::new(1),
         answers: ArrayQueue::new(1),
+        prepared: ArrayQueue::new(1),
         steward: OnceLock::new(),
     });
     (CoordinatorClient { shared: Arc::clone(&shared), outstanding: false }, Mailbox(shared))
@@ -33,6 +34,8 @@ pub fn mailbox() -> (CoordinatorClient, Mailbox) {
 struct Shared {
     requests: ArrayQueue<Request>,
     answers: ArrayQueue<Answer>,
+    /// The record of a swap that is likely to come.
+    prepared: ArrayQueue<Record>,
     /// The steward's thread, once it runs.
     steward: OnceLock<Thread>,
 }
@@ -58,10 +61,20 @@ impl CoordinatorClient {
             return false;
         }
         self.outstanding = true;
+        self.wake();
+        true
+    }
+
+    /// A swap to `record` is likely to be asked next; see [`Coordinator::prepare`].
+    pub fn prepare(&self, record: Record) {
+        self.shared.prepared.force_push(record);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(steward) = self.shared.steward.get() {
             steward.unpark();
         }
-        true
     }
 
     /// The answer to the last request, once it is there.
@@ -149,11 +162,18 @@ impl Agent for Steward {
 
     fn do_work(&mut self, now: Nanos) -> Result<usize, AgentError> {
         let mut work = 0;
+        // Too late once anything is asked.
+        let prepared = self.mailbox.0.prepared.pop();
         if self.asked.is_none()
             && let Some(request) = self.mailbox.0.requests.pop()
         {
             self.coordinator.submit(now, request);
             self.asked = Some(request);
+            work += 1;
+        } else if self.asked.is_none()
+            && let Some(record) = prepared
+        {
+            self.coordinator.prepare(record);
             work += 1;
         }
         if self.asked.is_some()
@@ -220,11 +240,16 @@ mod tests {
     struct Script {
         asked: Vec<Request>,
         answers: VecDeque<Answer>,
+        prepared: Vec<Record>,
     }
 
     impl Coordinator for Scripted {
         fn submit(&mut self, _now: Nanos, request: Request) {
             self.0.lock().unwrap().asked.push(request);
+        }
+
+        fn prepare(&mut self, record: Record) {
+            self.0.lock().unwrap().prepared.push(record);
         }
 
         fn poll(&mut self, _now: Nanos) -> Option<Answer> {
@@ -279,6 +304,22 @@ mod tests {
         assert_eq!(steward.do_work(Nanos(5)), Ok(2), "asked and answered in one");
         assert_eq!(client.poll(), Some(Answer::Lost));
         assert_eq!(coordinator.asked(), [Request::Read, swap(1)]);
+    }
+
+    #[test]
+    fn a_swap_is_prepared_unless_something_is_asked_already() {
+        let (mut client, mut steward, coordinator, _) = world();
+        let Request::Swap { record, .. } = swap(1) else { return };
+        let later = Record { epoch: 2, ..record };
+        client.prepare(record);
+        client.prepare(later);
+        assert_eq!((steward.do_work(Nanos(1)), steward.do_work(Nanos(2))), (Ok(1), Ok(0)));
+        client.prepare(record);
+        assert!(client.try_submit(swap(1)));
+        assert_eq!((steward.do_work(Nanos(3)), steward.do_work(Nanos(4))), (Ok(1), Ok(0)));
+        client.prepare(record);
+        assert_eq!(steward.do_work(Nanos(5)), Ok(0), "too late");
+        assert_eq!(coordinator.0.lock().unwrap().prepared, [later], "the newest, once");
     }
 
     #[test]

@@ -157,6 +157,13 @@ impl Coordinator for FileCoordinator {
         }));
     }
 
+    fn prepare(&mut self, record: Record) {
+        if record.check(self.session).is_ok() {
+            // What is refused now is refused again when it is asked, and told then.
+            let _ = self.versions.prepare(record.encode().as_bytes());
+        }
+    }
+
     fn poll(&mut self, _now: Nanos) -> Option<Answer> {
         self.answer.take()
     }
@@ -248,6 +255,31 @@ mod tests {
         drop((one, two));
         assert_eq!(ask(&mut open(&dir, 0), Request::Read), Answer::Read(Some(second)));
         assert_eq!(fs::read_to_string(path(&dir, 2)).unwrap(), second.record.encode());
+    }
+
+    #[test]
+    fn what_was_prepared_is_what_is_swapped_in_and_nothing_else() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let mut coordinator = open(dir.path(), 1);
+        let inode = |name: PathBuf| fs::metadata(name).unwrap().ino();
+        coordinator.prepare(record(1, 1, &[1]));
+        let draft = inode(dir.path().join("swap.1"));
+        assert_eq!(ask(&mut coordinator, Request::Read), Answer::Read(None), "nothing is swapped in yet");
+        let first = Versioned { revision: 1, record: record(1, 1, &[1]) };
+        let swap = Request::Swap { expected: 0, record: first.record };
+        assert_eq!(ask(&mut coordinator, swap), Answer::Swapped(first));
+        assert_eq!(inode(path(dir.path(), 1)), draft, "it was not written again");
+
+        coordinator.prepare(record(2, 1, &[1]));
+        coordinator.prepare(record(3, 1, &[1]));
+        let swap = Request::Swap { expected: 1, record: record(4, 1, &[1, 2]) };
+        let second = Versioned { revision: 2, record: record(4, 1, &[1, 2]) };
+        assert_eq!(ask(&mut coordinator, swap), Answer::Swapped(second), "another one than was prepared");
+        assert_eq!(ask(&mut open(dir.path(), 2), Request::Read), Answer::Read(Some(second)));
+        let senseless = Record { epoch: 0, ..second.record };
+        coordinator.prepare(senseless);
+        assert!(!dir.path().join("swap.1").exists());
     }
 
     #[test]

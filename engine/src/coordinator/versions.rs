@@ -46,6 +46,8 @@ pub(super) struct Versions {
     dir: PathBuf,
     /// This writer's name for what it is about to add.
     draft: PathBuf,
+    /// What the file of that name holds, synced, if this process wrote it.
+    drafted: Option<Vec<u8>>,
     /// The newest revision whose name is known to survive a loss of power.
     synced: u64,
 }
@@ -53,7 +55,7 @@ pub(super) struct Versions {
 impl Versions {
     /// The versions in `dir`. `writer` names who adds to them: nobody else does so under that name.
     pub(super) fn new(dir: &Path, writer: &str) -> Versions {
-        Versions { dir: dir.to_owned(), draft: dir.join(format!("swap.{writer}")), synced: 0 }
+        Versions { dir: dir.to_owned(), draft: dir.join(format!("swap.{writer}")), drafted: None, synced: 0 }
     }
 
     /// Their directory.
@@ -112,10 +114,11 @@ impl Versions {
         if pruned {
             return Ok(Added::Taken); // Many have followed it.
         }
-        self.write_draft(bytes)?;
+        self.prepare(bytes)?;
         let path = self.path(revision);
         let linked = fs::hard_link(&self.draft, &path);
         // A draft that stays is removed before the next one.
+        self.drafted = None;
         let _ = fs::remove_file(&self.draft);
         match linked {
             Ok(()) => {}
@@ -125,6 +128,19 @@ impl Versions {
         self.sync(revision)?;
         // Where this process slept before it linked, the name may have been used and pruned meanwhile.
         Ok(if self.list()?.last() == Some(&revision) { Added::Newest } else { Added::Unsure })
+    }
+
+    /// Does what [`Versions::add`] of `bytes` begins with: the slower half of it.
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub(super) fn prepare(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        if self.drafted.as_deref() != Some(bytes) {
+            self.drafted = None;
+            self.write_draft(bytes)?;
+            self.drafted = Some(bytes.to_vec());
+        }
+        Ok(())
     }
 
     /// Writes `bytes` under this writer's own name, synced. A file that is there already is never written to: it may be

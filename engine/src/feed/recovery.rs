@@ -73,11 +73,13 @@ pub(super) struct Recovery {
 impl Recovery {
     pub(super) fn new(config: &FeedConfig) -> Recovery {
         let timeout = config.request_timeout.min(config.max_backoff);
+        // To find a silent server silent costs a timeout: that is to be rare.
+        let max_rest = config.max_backoff.max(Nanos(timeout.0.saturating_mul(100)));
         Recovery {
             // One more than in flight: what is parked is not.
             asks: Vec::with_capacity(config.max_requests_in_flight + 1),
             max_in_flight: config.max_requests_in_flight,
-            servers: Servers::new(config.rewind_servers, config.seed, timeout, config.max_backoff),
+            servers: Servers::new(config.rewind_servers, config.seed, timeout, max_rest),
             max_count: config.max_request_count.into(),
             per_reply: config.max_request_count.into(),
             densest: 1,

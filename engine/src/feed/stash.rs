@@ -173,8 +173,9 @@ impl Stash {
     }
 
     pub(super) fn clear(&mut self) {
-        self.slots.fill(EMPTY);
-        self.arrivals.clear();
+        while let Some(slot) = self.arrivals.pop_front() {
+            self.slots[(slot.seq & self.mask) as usize] = EMPTY;
+        }
         self.len = 0;
         self.tail = 0;
         self.starved = false;
@@ -205,6 +206,19 @@ mod tests {
         assert!(stash.is_starved());
         assert!(stash.remove(seq(2)) && !stash.is_starved());
         assert_eq!(stash.message(seq(3)), Some(&[2; 25][..]));
+    }
+
+    #[test]
+    fn a_cleared_stash_is_as_good_as_new() {
+        let mut stash = Stash::new(100, 4);
+        for n in [1, 3, 4, 2] {
+            assert_eq!(stash.try_insert(SeqNo::FIRST, seq(n), &[n as u8; 20], false), Ok(()));
+        }
+        stash.remove(seq(3));
+        stash.clear();
+        assert!(stash.is_empty() && stash.oldest().is_none() && stash.has_room(100));
+        assert!((1..10).all(|n| stash.message(seq(n)).is_none()));
+        assert_eq!(stash.try_insert(SeqNo::FIRST, seq(3), &[9; 100], false), Ok(()));
     }
 
     #[test]

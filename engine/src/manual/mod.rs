@@ -6,6 +6,7 @@
 //! | [`event`] | What happens to a message between a publisher and a book, and what does each step cost? |
 //! | [`failover`] | When is a message final? What survives which failure, and what does not? |
 //! | [`operating`] | How do I configure, watch and stop it? What does a message of it mean? |
+//! | [`measuring`] | How fast is it on my hosts, and what does a figure mean? |
 //! | [`testing`] | How is it tested, and how do I run that? |
 //! | [`decisions`] | Why is it so, and what was measured? |
 //!
@@ -15,6 +16,7 @@
 pub mod decisions;
 pub mod event;
 pub mod failover;
+pub mod measuring;
 pub mod operating;
 pub mod overview;
 pub mod testing;

@@ -22,6 +22,9 @@ const STACK_BYTES: usize = 64 << 10;
 const ATTEMPTS: u32 = 1_000;
 const PAUSE: Duration = Duration::from_millis(1);
 
+/// The nicest there is.
+const LEAST_URGENT: c_int = 19;
+
 /// What the heir has done so far.
 const BEGUN: u32 = 0;
 const READY: u32 = 1;
@@ -72,6 +75,8 @@ extern "C" fn inherit(will: *mut c_void) -> c_int {
     // SAFETY: plain system calls on numbers; the name is a C string, and `parent` one `pollfd` on the heir's own stack.
     unsafe {
         libc::syscall(libc::SYS_prctl, libc::PR_SET_NAME, c"seqcast-heir".as_ptr(), 0, 0, 0);
+        // Giving the memory back takes a core for milliseconds, in which others may want to take over.
+        libc::syscall(libc::SYS_setpriority, libc::PRIO_PROCESS, 0, LEAST_URGENT);
         let is_closed = libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0) == 0;
         let fd = if is_closed { libc::syscall(libc::SYS_pidfd_open, will.of, 0) } else { -1 };
         // Who died before that may have left its number to another.

@@ -1,6 +1,8 @@
 //! The role of a node: who leads, who follows, and how that changes. The rules are those of the architecture's page on
 //! failover; each stands as a comment where it is kept.
 
+#[cfg(feature = "sim")]
+mod alike;
 mod change;
 mod decision;
 
@@ -16,11 +18,14 @@ use super::hearing::Roll;
 use super::member::{Member, Members, NodeId};
 use crate::time::Nanos;
 
-/// Actions that wait to be taken at most: a transition makes no more than three.
+/// Actions that wait to be taken at most: a transition makes no more than four.
 const MAX_ACTIONS: usize = 16;
 
 /// Epochs grow by takeovers: a datagram that speaks of one so far ahead is forged.
 const MAX_LEAP: u64 = 1 << 32;
+
+/// Who lets others take over first reads the record this often: nobody tells it when they have.
+const LOOK_EVERY: Nanos = Nanos::from_micros(500);
 
 /// A primary has this many staggers to renew its epoch when a member has promised a higher one.
 const GRACE: u64 = 10;
@@ -370,6 +375,7 @@ impl Control {
                 self.state
         {
             self.promise_candidacy(candidacy, Stage::Preparing { until, is_promised: false });
+            self.read_due = now + LOOK_EVERY;
         }
     }
 
@@ -412,6 +418,10 @@ impl Control {
             self.act(Action::StopAcknowledging(epoch));
         }
         self.act(Action::Promise(epoch));
+        // Not when it waits for others, who want the disk now.
+        if stage == Stage::Promising && !candidacy.is_given && self.config.has_coordinator {
+            self.act(Action::Prepare(candidacy.record));
+        }
         self.tell(Notice::Standing { epoch });
         self.state = State::Candidate(Candidacy { from: None, stage, ..candidacy });
     }
@@ -601,10 +611,10 @@ impl Control {
         }
         if found.revision == candidacy.expected {
             // The swap has not been made, though it may yet be: the same once more settles it.
-            if let Some(candidacy) = self.candidacy_mut()
-                && matches!(candidacy.stage, Stage::Resolving { .. })
-            {
-                candidacy.stage = Stage::Swapping { due: now };
+            match self.candidacy_mut().map(|candidacy| &mut candidacy.stage) {
+                Some(stage @ Stage::Resolving { .. }) => *stage = Stage::Swapping { due: now },
+                Some(Stage::Preparing { .. }) => self.read_due = now + LOOK_EVERY,
+                _ => {}
             }
             return;
         }
@@ -718,56 +728,6 @@ impl Control {
         self.act(Action::Promise(self.promised));
         self.tell(Notice::Standing { epoch: self.promised });
         self.state = State::Primary { renewal: Some(renewal) };
-    }
-
-    /// All that decides what it does next, but for its settings: not what people were told.
-    #[cfg(feature = "sim")]
-    fn decisive(&self) -> impl PartialEq + std::hash::Hash + '_ {
-        let Control {
-            config,
-            state,
-            gate,
-            roll,
-            promised,
-            durable,
-            seen,
-            history,
-            known,
-            asked,
-            read_due,
-            change_due,
-            wanted,
-            told: _,
-            actions: _,
-            broken: _,
-        } = self;
-        (
-            config.me,
-            state,
-            gate,
-            roll,
-            (promised, durable, seen, history, known),
-            (asked, read_due, change_due, wanted),
-        )
-    }
-}
-
-/// Two are equal when they will act alike: for whoever explores all that may become of one. Ask between inputs, when all
-/// actions are taken.
-#[cfg(feature = "sim")]
-impl PartialEq for Control {
-    fn eq(&self, other: &Control) -> bool {
-        self.decisive() == other.decisive()
-    }
-}
-
-#[cfg(feature = "sim")]
-impl Eq for Control {}
-
-#[cfg(feature = "sim")]
-impl std::hash::Hash for Control {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.decisive().hash(state);
     }
 }
 

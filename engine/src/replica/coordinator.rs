@@ -59,6 +59,10 @@ pub trait Coordinator: Send {
     /// Asks. One request is outstanding at a time: the next one is asked after the answer to the last.
     fn submit(&mut self, now: Nanos, request: Request);
 
+    /// A swap to `record` is likely to be asked next: what of it can be done before it is asked may be done now. It may
+    /// never come.
+    fn prepare(&mut self, _record: Record) {}
+
     /// The answer, once it is there.
     fn poll(&mut self, now: Nanos) -> Option<Answer>;
 

@@ -345,6 +345,9 @@ impl CommitGate {
         if next < committed {
             return Err(ChangeError::Behind { next, committed });
         }
+        if self.broken.is(Rule::StaleIncarnationCounted) {
+            self.leave(member.node);
+        }
         let grown = self.local.with(member).ok_or(ChangeError::NotAddable)?;
         self.change = Some(Change::Grow(grown));
         if !self.broken.is(Rule::GrowAfterSwap) {
@@ -419,6 +422,11 @@ impl CommitGate {
     /// [`CommitGate::on_record`].
     pub fn on_swap_failed(&mut self) {
         self.unresolved = true;
+    }
+
+    /// Whether a swap failed or its answer is unknown, and the record was not read since.
+    pub fn is_unresolved(&self) -> bool {
+        self.unresolved
     }
 
     /// The coordinator's record was read: who is primary of which epoch, and the stored set. When this node still is,

@@ -57,6 +57,9 @@ pub enum AppendOutcome {
     Begin,
 }
 
+/// A standby that has just begun may hear what its primary said long ago. So many datagrams in a row are no leftovers.
+const MAX_SHORT: u32 = 1_000;
+
 /// How the primary's history contradicts what was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Divergence {
@@ -143,6 +146,8 @@ struct Following {
     /// The primary's history was seen to have that position. Until then it is only known that it must: what is committed
     /// is in the journal of every primary, as long as the coordinator keeps its record.
     is_confirmed: bool,
+    /// Datagrams in a row that told of a history that ends before that.
+    short: u32,
     /// How far the primary is: the most that it said in this epoch; `None` until it was heard.
     head: Option<Head>,
     /// A point of its history that the primary spoke of. What lies before was sent.
@@ -221,7 +226,8 @@ impl Inbound {
         self.promised = epoch;
         let (sent, broken) = (Reach::NOTHING, self.broken);
         let is_confirmed = verified == Position::START;
-        self.following = Some(Following { epoch, primary, verified, is_confirmed, head: None, sent, broken });
+        self.following =
+            Some(Following { epoch, primary, verified, is_confirmed, short: 0, head: None, sent, broken });
         self.stash.clear();
         self.committed = self.committed.max(verified.at);
         self.said = None;
@@ -451,7 +457,8 @@ impl Inbound {
             broken: _,
         } = self;
         let following = following.as_ref().map(|following| {
-            let Following { epoch, primary, verified, is_confirmed, head, sent, broken: _ } = following;
+            let Following { epoch, primary, verified, is_confirmed, short: _, head, sent, broken: _ } =
+                following;
             (epoch, primary, verified, is_confirmed, head, sent)
         });
         (me, promised, following, needs_image, committed)
@@ -490,11 +497,17 @@ impl Following {
         head.committed = head.committed.max(append.head.committed);
         head.published = head.published.max(append.head.published);
         self.sent = self.sent.max(append.previous.at);
-        if head.end < self.verified.at {
-            let (end, committed) = (head.end.next, self.verified.at.next);
-            return Err(Fault::Diverged(Divergence::Short { end, committed }));
+        if head.end >= self.verified.at {
+            self.short = 0;
+            return Ok(());
         }
-        Ok(())
+        self.short += 1;
+        let (end, committed) = (head.end.next, self.verified.at.next);
+        if self.short < MAX_SHORT {
+            Ok(())
+        } else {
+            Err(Fault::Diverged(Divergence::Short { end, committed }))
+        }
     }
 
     /// The primary's history has the position `at`, as far as this journal was verified.

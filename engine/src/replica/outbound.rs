@@ -157,7 +157,7 @@ impl Outbound {
         self.peer
     }
 
-    /// What datagrams say from now on: whether this primary hears too few to commit anything with.
+    /// What datagrams say from now on: whether this primary can not go on by itself.
     pub fn say_deaf(&mut self, is_deaf: bool) {
         self.is_deaf = is_deaf;
     }

@@ -28,6 +28,8 @@ pub(super) struct Register {
     tickets: u64,
     /// Who asked, by ticket.
     askers: Vec<usize>,
+    /// The epoch that each node, as its process runs now, was last told of.
+    told: BTreeMap<usize, u64>,
     /// Weather: chances per million that a request or an answer is lost, and how much slower everything is.
     pub(super) loss: u32,
     pub(super) extra_latency: Nanos,
@@ -62,6 +64,7 @@ impl Register {
             answers: BTreeMap::new(),
             tickets: 0,
             askers: Vec::new(),
+            told: BTreeMap::new(),
             loss: 0,
             extra_latency: Nanos::ZERO,
             is_away: false,
@@ -81,6 +84,11 @@ impl Register {
     /// Whether there is a record, and it passes `test`.
     pub(super) fn is(&self, test: impl Fn(&Record) -> bool) -> bool {
         self.current.is_some_and(|current| test(&current.record))
+    }
+
+    /// Whether `node` was told of the epoch that the record is of.
+    pub(super) fn has_told(&self, node: usize) -> bool {
+        self.current.is_some_and(|current| self.told.get(&node) == Some(&current.record.epoch))
     }
 
     fn way(&mut self) -> Nanos {
@@ -145,10 +153,14 @@ impl Register {
 
     fn answer(&mut self, now: Nanos, ticket: u64) -> Option<Answer> {
         let &(back, answer) = self.answers.get(&ticket)?;
-        (back <= now).then(|| {
-            self.answers.remove(&ticket);
-            answer
-        })
+        if back > now {
+            return None;
+        }
+        self.answers.remove(&ticket);
+        if let Answer::Read(Some(told)) | Answer::Swapped(told) = answer {
+            self.told.insert(self.askers[ticket as usize - 1], told.record.epoch);
+        }
+        Some(answer)
     }
 }
 
@@ -162,6 +174,7 @@ pub(super) struct SimCoordinator {
 
 impl SimCoordinator {
     pub(super) fn new(node: usize, shared: Shared) -> SimCoordinator {
+        shared.lock().register.told.remove(&node);
         SimCoordinator { node, shared, asked: None }
     }
 }

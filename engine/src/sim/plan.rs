@@ -163,8 +163,15 @@ pub(super) struct Lasting {
     pub(super) begins: Nanos,
     pub(super) what: Vec<What>,
     pub(super) node: usize,
-    /// Nodes whose bit is set may fall behind for good.
-    pub(super) excused: u32,
+    pub(super) excused: Excused,
+}
+
+/// Who may fall behind for good, as one bit a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Excused {
+    Always(u32),
+    /// In epochs that the coordinator has not told it of: whom it follows a node believes nobody else.
+    Untold(u32),
 }
 
 /// A run.
@@ -223,8 +230,10 @@ impl Plan {
         if settings.retain_segments.is_some() {
             max_receive_bytes = 1 << 20;
         }
-        // What stays may take away the one who keeps everything.
-        let lasting = draw_lasting(seed, &settings, heals).filter(|_| settings.retain_segments.is_none());
+        // What stays may take away the one who keeps everything, or the only one whose journal no loss of power put in doubt.
+        let others_can = settings.retain_segments.is_none()
+            && !episodes.iter().any(|episode| episode.what.is_power_loss());
+        let lasting = draw_lasting(seed, &settings, heals).filter(|_| others_can);
         let ends = if lasting.is_some() { heals + LASTING_LOAD } else { heals };
         let loads = draw_loads(seed, &settings, &mut dice, ends);
         let other_loads = draw_loads(!seed, &settings, &mut dice, ends);
@@ -288,13 +297,13 @@ fn draw_lasting(seed: u64, settings: &Settings, heals: Nanos) -> Option<Lasting>
     let rest = others.iter().fold(0, |rest, other| rest | 1 << other);
     let (deaf, dumb) = (What::Cut { from: rest, to: victim }, What::Cut { from: victim, to: rest });
     let (what, excused) = match dice.below(8) {
-        0 | 1 => (vec![deaf], victim),
-        2 => (vec![dumb], victim),
-        3 => (vec![deaf, dumb], victim),
-        4 => (vec![What::Cut { from: victim, to: 1 << other }], victim | 1 << other),
-        5 => (vec![What::Kill { node }], victim),
-        6 => (vec![What::Freeze { node }], victim),
-        _ => (vec![What::CoordinatorCut { node }], 0),
+        0 | 1 => (vec![deaf], Excused::Always(victim)),
+        2 => (vec![dumb], Excused::Always(victim)),
+        3 => (vec![deaf, dumb], Excused::Always(victim)),
+        4 => (vec![What::Cut { from: victim, to: 1 << other }], Excused::Always(victim | 1 << other)),
+        5 => (vec![What::Kill { node }], Excused::Always(victim)),
+        6 => (vec![What::Freeze { node }], Excused::Always(victim)),
+        _ => (vec![What::CoordinatorCut { node }], Excused::Untold(victim)),
     };
     let begins = heals + Nanos(dice.below(LASTING_LOAD.0 / 2));
     Some(Lasting { begins, what, node, excused })
@@ -449,6 +458,10 @@ impl Schedule<'_> {
 }
 
 impl What {
+    fn is_power_loss(&self) -> bool {
+        matches!(self, What::PowerLoss { .. })
+    }
+
     /// Whether it keeps nothing from these nodes.
     fn leaves_alone(&self, mut is: impl FnMut(usize) -> bool) -> bool {
         match *self {
@@ -464,7 +477,8 @@ impl What {
             | What::Stall { node }
             | What::SlowDisk { node }
             | What::DiskFull { node }
-            | What::SyncFailure { node } => !is(node),
+            | What::SyncFailure { node }
+            | What::CoordinatorCut { node } => !is(node),
             _ => true,
         }
     }

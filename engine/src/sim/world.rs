@@ -11,7 +11,7 @@ use super::environment::SimEnvironment;
 use super::fault::FaultClass;
 use super::flaw::Flaw;
 use super::net::Net;
-use super::plan::{Episode, Kind, Plan, What};
+use super::plan::{Episode, Excused, Kind, Plan, What};
 use super::process::{BOOKS, Process, Turn};
 use super::referee::{Loads, Referee, Rule};
 use super::shared::Shared;
@@ -100,8 +100,7 @@ pub(super) struct World {
     power: Dice,
     turns: u64,
     healed: bool,
-    /// Nodes that may fall behind for good, if their bit is set.
-    excused: u32,
+    excused: Excused,
     /// Somebody may still lead.
     has_heirs: bool,
     flaw: Option<Flaw>,
@@ -142,7 +141,7 @@ impl World {
             power: Dice::new(seed, Purpose::Disk),
             turns: 0,
             healed: false,
-            excused: 0,
+            excused: Excused::Always(0),
             has_heirs: true,
             flaw,
             plan,
@@ -239,8 +238,16 @@ impl World {
             Kind::Publisher => host.is_done || !ends,
             Kind::Subscriber { .. } => (host.is_done || !ends) && referee.readers().is_at(node, next),
             Kind::Sequencer if ends => one_is_done,
-            Kind::Sequencer => self.excused >> node & 1 != 0 || referee.holds_all(node),
+            Kind::Sequencer => referee.holds_all(node) || self.is_excused(&shared.register, node),
         })
+    }
+
+    /// Whether `node` may fall behind, by the fault that stays.
+    fn is_excused(&self, register: &Register, node: usize) -> bool {
+        match self.excused {
+            Excused::Always(nodes) => nodes >> node & 1 != 0,
+            Excused::Untold(nodes) => nodes >> node & 1 != 0 && !register.has_told(node),
+        }
     }
 
     /// A last look: at the books and at the disks.

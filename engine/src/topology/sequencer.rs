@@ -32,10 +32,11 @@ use crate::stat::Counters;
 use crate::sync::{Flag, Watermark};
 use crate::time::Nanos;
 
-/// How the journal's cold side rests: a takeover waits for its promises.
-const UPKEEP_REST: Nanos = Nanos::from_micros(200);
-/// How the steward rests: a takeover waits for its answers.
-const STEWARD_REST: Nanos = Nanos::from_micros(200);
+/// How the journal's cold side and the steward rest. Who wants a promise or an answer wakes them.
+const UPKEEP_REST: Nanos = Nanos::from_millis(2);
+const STEWARD_REST: Nanos = Nanos::from_millis(2);
+/// How the journal's cold side rests when commits wait for its syncs.
+const SYNC_REST: Nanos = Nanos::from_micros(200);
 
 /// Traces to hang on a sequencer's agents.
 pub struct SequencerTrace {
@@ -142,10 +143,11 @@ pub fn sequencer_in<E: Environment, D: Driver + Send + 'static>(
     let Assembly { mut node, watermarks, closing, promises, .. } = assembly;
     let parts = (preparer, syncer, mark);
     let mut upkeep = JournalUpkeep::new(parts, closing, promises, keep_from, watermarks.durable);
+    let mut rest = UPKEEP_REST;
     if section.durability == Durability::Disk {
-        upkeep = upkeep.syncing();
+        (upkeep, rest) = (upkeep.syncing(), SYNC_REST);
     }
-    node.add_cold_resting(upkeep, UPKEEP_REST);
+    node.add_cold_resting(upkeep, rest);
     Ok(node)
 }
 

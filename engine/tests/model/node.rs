@@ -287,7 +287,7 @@ impl Node {
                     self.inbound.follow(epoch, primary, verified);
                 }
                 Action::Lead { epoch } => self.inbound.stop_acking(epoch),
-                Action::StepDown | Action::Tell(_) => {}
+                Action::Prepare(_) | Action::StepDown | Action::Tell(_) => {}
             }
         }
         let next = self.log.next();

@@ -4,7 +4,6 @@
 //! it on lines A and B; one subscriber follows from the start, another joins late by snapshot. Every receiver loses,
 //! repeats and reorders datagrams on every line. At the end all books must equal the source's.
 
-mod later;
 mod replica;
 mod report;
 mod setup;

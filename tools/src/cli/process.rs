@@ -79,9 +79,19 @@ impl WiringArgs {
 
 /// Lets the engine's cold threads talk on standard error; `RUST_LOG` chooses how much.
 pub(crate) fn talk() {
+    talk_from("info");
+}
+
+/// As [`talk`], but only of what went wrong, unless `RUST_LOG` says otherwise: for commands that start agents by the
+/// dozen.
+pub(crate) fn talk_little() {
+    talk_from("error");
+}
+
+fn talk_from(level: &str) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
         let _ = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(std::io::stderr)

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 
 use super::net::{HostId, Net};
+use crate::ports::free_ports;
 
 /// Session of the feed.
 pub(crate) const SESSION: &str = "DRILL00001";
@@ -246,15 +247,7 @@ impl Ports {
         if net.is_breakable() {
             return Ok(Ports((31_000..).take(count).collect()));
         }
-        let mut held = Vec::new();
-        while held.len() < count {
-            let udp = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-            let port = udp.local_addr()?.port();
-            if let Ok(tcp) = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)) {
-                held.push((port, udp, tcp));
-            }
-        }
-        Ok(Ports(held.into_iter().map(|(port, ..)| port).collect()))
+        Ok(Ports(free_ports(count)?))
     }
 
     fn next(&mut self) -> u16 {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use seqcast_engine::time::Nanos;
 
 use super::timeline::{Act, Outage, Passage};
+use crate::svg::Svg;
 
 const WIDTH: f64 = 1_000.0;
 const LEFT: f64 = 110.0;
@@ -24,7 +25,7 @@ pub(crate) fn picture(title: &str, fault: &Act, passages: &[Vec<Passage>]) -> St
     let lanes_top = PLOT_TOP + PLOT_HEIGHT + 34.0;
     let events_top = lanes_top + lanes.len() as f64 * LANE_HEIGHT + 24.0;
     let shown = fault.events.len().min(MAX_EVENTS);
-    let mut svg = Svg::new(events_top + (shown + 1) as f64 * TEXT_HEIGHT);
+    let mut svg = Svg::new(WIDTH, events_top + (shown + 1) as f64 * TEXT_HEIGHT);
     svg.text(LEFT, 22.0, "start", 15, title);
     svg.text(LEFT, 42.0, "start", 11, &subtitle(fault));
     draw_axes(&mut svg, &scale);
@@ -167,51 +168,6 @@ fn draw_lane(svg: &mut Svg, scale: &Scale, top: f64, lane: &Outage) {
     let (from, to) = (scale.clamped(lane.last_before_ns), scale.clamped(lane.first_after_ns));
     svg.rect((from, top + 2.0), ((to - from).max(1.0), LANE_HEIGHT - 4.0), "#d98a87");
     svg.text(to + 4.0, middle + 4.0, "start", 10, &Nanos(lane.outage_ns).to_string());
-}
-
-/// A picture in the making.
-struct Svg(String);
-
-impl Svg {
-    fn new(height: f64) -> Svg {
-        Svg(format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
-             height=\"{height}\" font-family=\"sans-serif\">\n\
-             <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
-        ))
-    }
-
-    fn line(&mut self, (x1, y1): (f64, f64), (x2, y2): (f64, f64), colour: &str, width: &str, dashes: &str) {
-        let _ = writeln!(
-            self.0,
-            "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"{colour}\" \
-             stroke-width=\"{width}\" stroke-dasharray=\"{dashes}\"/>"
-        );
-    }
-
-    fn rect(&mut self, (x, y): (f64, f64), (width, height): (f64, f64), colour: &str) {
-        let _ = writeln!(
-            self.0,
-            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"{colour}\"/>"
-        );
-    }
-
-    fn path(&mut self, path: &str, colour: &str) {
-        let _ =
-            writeln!(self.0, "<path d=\"{path}\" stroke=\"{colour}\" stroke-width=\"1.2\" fill=\"none\"/>");
-    }
-
-    fn text(&mut self, x: f64, y: f64, anchor: &str, size: u32, text: &str) {
-        let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-        let _ = writeln!(
-            self.0,
-            "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{size}\" text-anchor=\"{anchor}\">{escaped}</text>"
-        );
-    }
-
-    fn finish(self) -> String {
-        self.0 + "</svg>\n"
-    }
 }
 
 #[cfg(test)]

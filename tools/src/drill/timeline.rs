@@ -8,6 +8,9 @@ use serde::Serialize;
 use super::record::{JournalCopy, Remains, arrivals, commits, dues};
 use super::stage::Mark;
 
+/// So long after all subscribers have heard of the new epoch a silence still counts as the takeover's.
+const SETTLING_NS: u64 = 50_000_000;
+
 /// Something that the drill did, and what came of it. Times are ns since then; negative before it.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Act {
@@ -122,6 +125,7 @@ impl Timeline {
         let acts = marks.iter().enumerate().map(|(at, mark)| {
             let span = Span::of(mark, &marks[at + 1..]);
             let new_epoch = new_epoch(reference, span).filter(|_| mark.fault);
+            let span = span.settling(new_epoch.and_then(|seq| all_had(&subscribers, seq)));
             let outages = |news: &[News], new_epoch: Option<u64>| -> Vec<Outage> {
                 news.iter().filter_map(|news| outage(news, span, new_epoch)).collect()
             };
@@ -147,7 +151,7 @@ impl Timeline {
 #[derive(Clone, Copy)]
 struct Span {
     from_ns: u64,
-    /// Until the next act: silence that begins later is of that one's making.
+    /// Until the next act, or until a takeover has settled: silence that begins later is not of this act's making.
     next_ns: u64,
     /// Until the next fault: what is mended meanwhile is part of it.
     until_ns: u64,
@@ -160,6 +164,12 @@ impl Span {
         Span { from_ns: mark.at_ns, next_ns: at(later.first()), until_ns }
     }
 
+    /// The same, when a takeover in it ended at `at_ns`: what the host takes away long after is not of its making.
+    fn settling(self, at_ns: Option<u64>) -> Span {
+        let settled_ns = at_ns.map_or(u64::MAX, |at| at + SETTLING_NS);
+        Span { next_ns: self.next_ns.min(settled_ns), ..self }
+    }
+
     fn holds(self, at_ns: u64) -> bool {
         (self.from_ns..self.until_ns).contains(&at_ns)
     }
@@ -167,6 +177,12 @@ impl Span {
     fn after(self, at_ns: u64) -> i64 {
         at_ns as i64 - self.from_ns as i64
     }
+}
+
+/// When the last of `subscribers` had a message numbered `seq` or higher.
+fn all_had(subscribers: &[News], seq: u64) -> Option<u64> {
+    let firsts = subscribers.iter().filter_map(|news| news.points.iter().find(|point| point.0 >= seq));
+    firsts.map(|&(_, at)| at).max()
 }
 
 /// The longest time between two of `points` that `counts`.
@@ -355,6 +371,20 @@ mod tests {
         assert_eq!(timeline.calm_gap_ns, MS);
         assert_eq!((timeline.calm.p50_ns, timeline.passages[0].len()), (0, 79));
         assert_eq!(timeline.passages[0][78], Passage { at_ns: 90 * MS, latency_ns: 11 * MS });
+    }
+
+    #[test]
+    fn a_silence_long_after_a_takeover_is_not_of_its_making() {
+        let mut remains = remains();
+        let late = [(80, 105), (81, 115), (82, 300)];
+        let arrived = late.map(|(seq, ms)| Record { at_ns: ms * MS, event: Event::Arrived { seq, hash: 0 } });
+        remains.subscribers[0].records.extend(arrived);
+        let timeline = Timeline::new(&remains, &[mark(51, "kill -9 n1", true)], &[], &[]);
+        assert_eq!(
+            timeline.acts[0].subscribers[0].outage_ns,
+            15 * MS,
+            "the one that followed soon, not the last"
+        );
     }
 
     #[test]

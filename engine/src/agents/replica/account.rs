@@ -21,7 +21,7 @@ fn words(why: Suspect) -> &'static str {
         Suspect::Closed => "its connection closed",
         Suspect::Silent => "silent for too long",
         Suspect::Lagging => "it does not keep up",
-        Suspect::Deaf => "it hears too few",
+        Suspect::Deaf => "it hears too few nodes, or not the coordinator",
         Suspect::Operator => "an operator's command",
     }
 }

@@ -10,7 +10,13 @@ use crate::time::Nanos;
 impl Receiver {
     /// Starts over with another session.
     pub(super) fn begin(&mut self, session: Session, start: SeqNo) {
-        self.session = Some(session);
+        self.restart(Some(session), start);
+    }
+
+    /// Starts over at `start`, as if nothing had been heard: in `session`, or in one that is believed as at first. What was
+    /// counted stays. Allocates nothing.
+    pub fn restart(&mut self, session: Option<Session>, start: SeqNo) {
+        self.session = session;
         (self.expected, self.highest) = (start, start);
         self.joining = Some(Start::At(start));
         self.end = None;

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use memmap2::{MmapMut, MmapOptions};
+use crate::mem::{self, RegionSpec};
 
 /// Slots that the kernel and we write at the same time are kept on lines of their own.
 pub(super) const CACHE_LINE_BYTES: usize = 64;
@@ -15,7 +15,7 @@ pub(super) struct Region {
     stride: usize,
     count: usize,
     /// Keeps the mapping. Never dereferenced: the slots are aliased by the kernel.
-    _map: MmapMut,
+    _memory: mem::Region,
 }
 
 // SAFETY: the pointer is to memory that the region owns and that nothing ties to a thread.
@@ -23,8 +23,8 @@ unsafe impl Send for Region {}
 
 impl Region {
     pub(super) fn new(count: usize, stride: usize) -> io::Result<Region> {
-        let mut map = MmapOptions::new().len(count * stride).populate().map_anon()?;
-        Ok(Region { base: map.as_mut_ptr(), stride, count, _map: map })
+        let memory = mem::Region::anonymous(&RegionSpec::plain(count * stride)).map_err(io::Error::other)?;
+        Ok(Region { base: memory.base(), stride, count, _memory: memory })
     }
 
     /// Start of slot `index`, good for as many bytes as the stride has.

@@ -15,7 +15,8 @@ impl Control {
         if is_busy || gate.local().contains(member) {
             return;
         }
-        let stale = gate.local().as_slice().iter().any(|known| known.node == member.node);
+        let stale = gate.local().as_slice().iter().any(|known| known.node == member.node)
+            && !self.broken.is(Rule::StaleIncarnationCounted);
         let started = if stale { gate.try_shrink(member.node) } else { gate.try_grow(member, next) };
         if started.is_ok() {
             self.swap_change();
@@ -31,10 +32,12 @@ impl Control {
         }
     }
 
-    /// Whether this primary hears too few to commit anything with: tell them.
+    /// Whether this primary cannot go on, and should say so: it hears too few to commit anything with, or the coordinator does
+    /// not tell it what became of a change. Others may hear more than it does.
     #[inline]
     pub fn is_deaf(&self) -> bool {
-        self.gate.is_some() && self.roll.is_some_and(|roll| roll.is_deaf(self.config.min_in_sync))
+        let hears_too_few = self.roll.is_some_and(|roll| roll.is_deaf(self.config.min_in_sync));
+        self.gate.as_ref().is_some_and(|gate| hears_too_few || gate.is_unresolved())
     }
 
     /// `node` is gone or does not keep up: it leaves the set (rule 1: by swap first), unless too few would be left. A set

@@ -2,7 +2,7 @@
 
 use seqcast_wire::Session;
 
-use crate::replica::coordinator::Request;
+use crate::replica::coordinator::{Record, Request};
 use crate::replica::detector::Suspicion;
 use crate::replica::member::{Member, NodeId};
 
@@ -29,6 +29,8 @@ pub enum Action {
     StopAcknowledging(u64),
     /// Make the promise durable, then tell `Control::on_promised`.
     Promise(u64),
+    /// Tell the coordinator that a swap to this record is likely to be asked next.
+    Prepare(Record),
     /// Ask the coordinator, and give its answer to `Control::on_answer`.
     Ask(Request),
     /// Follow `primary`.
@@ -139,8 +141,8 @@ pub enum Suspect {
     /// It does not keep up.
     #[error("it does not keep up")]
     Lagging,
-    /// It says that it hears too few, and others hear this node.
-    #[error("it hears too few")]
+    /// It says that it hears too few nodes, or not the coordinator, and others hear this node.
+    #[error("it hears too few nodes, or not the coordinator")]
     Deaf,
     /// An operator said so.
     #[error("an operator's command")]

@@ -77,7 +77,7 @@ fn run(control: &mut Control, now: Nanos, register: &mut Register) -> Vec<Action
                 let answer = register.answer(request);
                 control.on_answer(now, answer);
             }
-            Action::Tell(_) => {}
+            Action::Prepare(_) | Action::Tell(_) => {}
             other => others.push(other),
         }
     }
@@ -391,6 +391,42 @@ fn behind_a_dead_primary_who_waits_for_its_turn_promises_meanwhile() {
             assert_eq!(actions, [Action::Lead { epoch: 8 }]);
         }
     }
+}
+
+#[test]
+fn who_waits_behind_a_dead_primary_finds_the_new_one_without_hearing_of_it() {
+    let mut register = Register::holding(40, 7, 0, &[0, 1, 2]);
+    let mut two = standby(2, &mut register);
+    two.on_suspicion(T0, Suspect::Closed);
+    run(&mut two, T0, &mut register);
+    let mut now = T0;
+    for _ in 0..3 {
+        now = now + LOOK_EVERY;
+        assert_eq!(run(&mut two, now, &mut register), [], "nobody has taken over yet");
+    }
+    register = Register::holding(41, 8, 1, &[1, 2]);
+    assert_eq!(run(&mut two, now, &mut register), [], "not all the time");
+    let actions = run(&mut two, now + LOOK_EVERY, &mut register);
+    assert_eq!(actions, [Action::Follow { epoch: 8, primary: member(1) }]);
+}
+
+#[test]
+fn a_swap_is_prepared_while_its_promise_is_made() {
+    let mut register = Register::holding(40, 7, 0, &[0, 1, 2]);
+    let (mut one, mut two) = (standby(1, &mut register), standby(2, &mut register));
+    let actions = |control: &mut Control| -> Vec<Action> {
+        control.on_suspicion(T0, Suspect::Closed);
+        std::iter::from_fn(|| control.poll_action()).collect()
+    };
+    let prepared = |actions: &[Action]| {
+        actions.iter().find_map(|action| if let Action::Prepare(record) = action { Some(*record) } else { None })
+    };
+    let (first, second) = (actions(&mut one), actions(&mut two));
+    assert!(first.contains(&Action::Promise(8)) && second.contains(&Action::Promise(8)));
+    assert_eq!(prepared(&second), None, "it leaves the disk to who goes first");
+    one.on_promised(T0, 8);
+    let record = prepared(&first).unwrap();
+    assert_eq!(one.poll_action(), Some(Action::Ask(Request::Swap { expected: 40, record })));
 }
 
 #[test]

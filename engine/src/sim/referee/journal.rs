@@ -176,11 +176,8 @@ impl JournalView {
         Ok(())
     }
 
-    /// Takes back everything from `seq` on.
+    /// Takes back everything from `seq` on, which may be the end alone.
     fn cut(&mut self, seq: u64) {
-        if seq >= self.next() {
-            return;
-        }
         self.end = None;
         self.facts.truncate((seq - self.first) as usize);
         for list in &mut self.by_source {

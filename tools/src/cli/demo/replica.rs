@@ -9,18 +9,10 @@ use seqcast_engine::stat::Latency;
 use seqcast_engine::time::Nanos;
 use seqcast_wire::SeqNo;
 
+pub(super) use crate::bench::SPANS;
+
 /// Every this many messages the books are summed up, so that replicas can be compared on the way too.
 pub(super) const CHECKPOINT: u64 = 50_000;
-
-/// The stages between which latency is told.
-pub(super) const SPANS: [(Stage, Stage, &str); 6] = [
-    (Stage::Scheduled, Stage::Sent, "publisher: due → handed to the driver"),
-    (Stage::Sent, Stage::Admitted, "→ numbered by the sequencer"),
-    (Stage::Admitted, Stage::Published, "→ journaled, committed, published"),
-    (Stage::Published, Stage::Received, "→ received in order"),
-    (Stage::Received, Stage::Applied, "→ applied to the book"),
-    (Stage::Scheduled, Stage::Applied, "all: due → in the book"),
-];
 
 /// What came out.
 #[derive(Default)]

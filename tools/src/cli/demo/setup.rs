@@ -1,6 +1,6 @@
 //! The demo's stage: who is there, how they are wired, and what they start from.
 
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::Context;
 use seqcast_engine::agents::trace::Trace;
@@ -15,9 +15,10 @@ use seqcast_engine::topology::{self, Node, Running, SequencerParts, SequencerTra
 use seqcast_wire::Session;
 
 use super::Args;
-use super::later::{Later, Seat};
 use super::replica::{Left, Replica};
 use crate::day::{Day, DayConfig};
+use crate::later::{Later, Seat};
+use crate::ports::free_ports;
 use crate::script::{self, Generated, Messages, Pace, Player, Share};
 use crate::wiring::Wired;
 
@@ -253,11 +254,4 @@ fn configuration(dir: &std::path::Path) -> anyhow::Result<Config> {
     config.send.pace = Rate::Unlimited;
     config.validate()?;
     Ok(config)
-}
-
-/// Ports that no socket of this host has now.
-fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
-    let sockets: Vec<_> =
-        (0..count).map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;
-    sockets.iter().map(|socket| Ok(socket.local_addr()?.port())).collect()
 }

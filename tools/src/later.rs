@@ -8,26 +8,26 @@ use seqcast_engine::time::Nanos;
 
 /// Where the agent is put when its time has come.
 #[derive(Clone)]
-pub(super) struct Seat(Arc<ArrayQueue<Box<dyn Agent>>>);
+pub(crate) struct Seat(Arc<ArrayQueue<Box<dyn Agent>>>);
 
 impl Seat {
-    pub(super) fn new() -> Seat {
+    pub(crate) fn new() -> Seat {
         Seat(Arc::new(ArrayQueue::new(1)))
     }
 
-    pub(super) fn take(&self, agent: impl Agent + 'static) {
+    pub(crate) fn take(&self, agent: impl Agent + 'static) {
         self.0.force_push(Box::new(agent));
     }
 }
 
 /// Runs whoever takes the seat, until it has finished.
-pub(super) struct Later {
+pub(crate) struct Later {
     seat: Seat,
     agent: Option<Invoker<Box<dyn Agent>>>,
 }
 
 impl Later {
-    pub(super) fn new(seat: &Seat) -> Later {
+    pub(crate) fn new(seat: &Seat) -> Later {
         Later { seat: seat.clone(), agent: None }
     }
 }

@@ -1,0 +1,66 @@
+//! Measuring it on your own hosts, and reading what comes out.
+//!
+//! ```sh
+//! cargo build --release
+//! seqcast bench host                                   # is this host fit for it?
+//! seqcast bench ping                                   # round trip of a datagram: driver against raw sockets
+//! seqcast bench pipe --standbys 0,1,2 --out before     # the whole path by stage, and what safety costs
+//! seqcast bench compare before/pipe.json after/pipe.json --limit 1.1
+//! ```
+//!
+//! | benchmark | measures | by default |
+//! |---|---|---|
+//! | `host` | gaps between two readings of the clock by a thread that only spins: how often and how long the core is gone | one thread, and one on each core |
+//! | `ping` | round trip of a datagram between two threads, unicast and multicast, over each driver and over raw spinning sockets | 10,000 a second, 64 bytes |
+//! | `pipe` | publisher → sequencer → \[standbys\] → subscriber → book, by stage, and a raw round trip beside it | 20,000 messages a second, no standby |
+//! | `burst` | many messages due at once, until the last is in the book | 64, 256, 1,024, 4,096 |
+//! | `loss` | the path while the subscriber loses datagrams, over one and more lines | 0, 0.1 and 1 %; 1 and 2 lines; 20,000 a second |
+//! | `load` | the highest rate at which everything arrives and nothing piles up, by doubling and halving | 50,000 to 2 million a second |
+//! | `fanout` | one feed, many subscribers on this host | 1 to 64, 1,000 a second |
+//! | `ring` | a message's cost in the rings, crossbeam's queue as a yardstick; round trip through two rings | 64 bytes |
+//! | `book` | a message's cost in the order books over a generated day, references growing and random | 2 million messages |
+//! | `compare` | two results, figure by figure | |
+//!
+//! # How it is measured
+//!
+//! - **The agents, drivers and rings are those of production**, put together by [`topology`](crate::topology): a benchmark
+//!   adds a load, a clock at each stage ([`trace`](crate::agents::trace)) and an application that looks at its book.
+//!   Standbys are nodes of a cluster with journals and a coordinator (in files) of their own, and every commit waits for
+//!   all of them. What differs from the defaults: rings of 8 MiB, and timeouts of five seconds before a silent node is
+//!   suspected, since this is no failover drill. `--set` changes any key.
+//! - **Open loop.** Message *n* is due at start + *n* / rate. Latency counts from then, whether the sender was ready or
+//!   not: a stall of 10 ms at 20,000 a second shows in 200 messages, as it would to users, and not in one (coordinated
+//!   omission). Messages are made beforehand. Only `ring` measures round trips in a closed loop.
+//! - **In turn.** All variants of a run are measured one after the other, then again, `--repeat` times, each time another
+//!   one first. A figure is the median of its repeats; what stands in brackets is where 95 % of such medians would be
+//!   (bootstrap over the repeats). Ratios are taken within each turn: the host's mood is in both figures.
+//! - **Threads.** Agents share as many threads as there are cores, or as `--cores` names, and each thread spins unless
+//!   `--idle` says otherwise: with two, publisher and sequencer have one, standbys and subscriber the other, so that no
+//!   acknowledgement is free of a crossing between cores. The report says who had which. `--cores` also pins.
+//! - **Everything is accounted for.** Sent and received must agree, and the set of standbys must be the same at the end:
+//!   otherwise the report says so, and the exit code is 1.
+//!
+//! # How to read it
+//!
+//! The header tells kernel, processor, isolation, clock, load and build. For a second before and after, threads that only
+//! spin measure the host alone. From their gaps follows how late a message at any time would be seen *though nothing of
+//! ours was slow*, by percentile. A figure that is no longer than that is marked `!!`: it says nothing about Seqcast. One
+//! of which the host may be half is marked `!`. On a virtual machine without isolated cores that is the rule from p99 on.
+//!
+//! - *cost of safety / raw round trip*: how much later a message is in the book with standbys than without, in round trips
+//!   of a raw datagram of 64 bytes between the same two threads. An acknowledgement takes at least one.
+//! - *whole path / raw round trip*: the path has two hops, as a round trip has.
+//! - Stages count from one to the next, each with percentiles of its own: those do not add up.
+//! - `!!` and intervals that hold 1 are what they are. Compare by `bench compare`, which says *better*, *worse* or *no
+//!   difference shown*; with `--limit 1.1` its exit code is 1 when something is for sure more than a tenth worse.
+//!
+//! `--out DIR` leaves the report as JSON (all repeats of all figures), as a page with percentile plots that needs nothing
+//! else, and all histograms: `.hgrm`, the percentile distribution in µs, and `.hlog`, an interval log with one interval a
+//! repeat, tagged by variant and stage, in ns. HdrHistogram's own tools read both.
+//!
+//! # What is not measured
+//!
+//! Network cards, cables and switches: everything is on the loopback interface of one host, whose kernel copies multicast
+//! for every subscriber on the sender's core. Nodes on hosts of their own, which would not share caches and cores. Losses
+//! that come in a row, or before the sequencer. Applications behind the book. `durability = "disk"`, unless `--set
+//! sequencer.durability=disk` asks for it; then `--dir` chooses the disk.

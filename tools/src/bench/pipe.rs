@@ -1,0 +1,134 @@
+//! `pipe`: publisher → sequencer → [standbys] → subscriber → book, by stage.
+
+use std::num::NonZeroU64;
+
+use super::echo::Addressing;
+use super::flow::{Flow, in_words, standbys_in_words};
+use super::observer::WHOLE;
+use super::ping::{self, ROUND_TRIP};
+use super::report::{Report, Variant};
+use super::session::Session;
+use super::stage::{self, Scene};
+use crate::output::grouped;
+
+/// Payload of the datagram that the cost of safety is measured by.
+const RAW_BYTES: usize = 64;
+
+/// What to measure.
+pub(crate) struct Pipe {
+    pub(crate) rates: Vec<NonZeroU64>,
+    pub(crate) standbys: Vec<usize>,
+    pub(crate) flow: Flow,
+}
+
+#[derive(Clone, Copy)]
+enum Turn {
+    /// The round trip of a raw datagram: the yardstick.
+    Raw(NonZeroU64),
+    Path {
+        rate: NonZeroU64,
+        standbys: usize,
+    },
+}
+
+impl Turn {
+    fn name(self) -> String {
+        match self {
+            Turn::Raw(rate) => format!("raw datagram, {}/s", grouped(rate.get())),
+            Turn::Path { rate, standbys } => {
+                format!("{}, {}/s", standbys_in_words(standbys), grouped(rate.get()))
+            }
+        }
+    }
+}
+
+/// Measures the path with each number of standbys and at each rate in turn, and raw round trips between them.
+///
+/// # Errors
+/// Something could not be set up, or failed.
+pub(crate) fn run(session: &Session, pipe: &Pipe) -> anyhow::Result<Report> {
+    let turns: Vec<Turn> = pipe
+        .rates
+        .iter()
+        .flat_map(|&rate| {
+            let paths = pipe.standbys.iter().map(move |&standbys| Turn::Path { rate, standbys });
+            std::iter::once(Turn::Raw(rate)).chain(paths)
+        })
+        .collect();
+    let most = pipe.rates.iter().map(|rate| session.messages(rate.get()).0).max().unwrap_or(0);
+    let messages = pipe.flow.prepare(most)?;
+    let variants = turns.iter().map(|turn| Variant::new(turn.name())).collect();
+    let what = "publisher → sequencer (journal) → [standbys] → subscriber → book, in one process over loopback multicast, \
+                due → in the book, open loop";
+    let subject = pipe
+        .flow
+        .subject("pipe", what, session, &messages)
+        .with("rates", in_words(&pipe.rates))
+        .with("standbys", in_words(&pipe.standbys))
+        .with("raw datagram", format!("{RAW_BYTES} bytes"));
+    let mut report = session.measure(subject, variants, |at, variant| match turns[at] {
+        Turn::Raw(rate) => ping::raw(session, Addressing::Unicast, rate, RAW_BYTES, variant),
+        Turn::Path { rate, standbys } => {
+            let scene = Scene { standbys, ..pipe.flow.scene(session, &messages, rate) };
+            Ok(stage::run(&scene, &session.stop)?.record(&scene, variant))
+        }
+    })?;
+    compare(&mut report, pipe);
+    Ok(report)
+}
+
+/// What standbys cost, and the whole path, in raw round trips of the same run.
+fn compare(report: &mut Report, pipe: &Pipe) {
+    let (whole, round_trip) = (format!("{WHOLE}: p50"), format!("{ROUND_TRIP}: p50"));
+    for &rate in &pipe.rates {
+        let raw = Turn::Raw(rate).name();
+        let alone = Turn::Path { rate, standbys: 0 }.name();
+        for &standbys in &pipe.standbys {
+            let path = Turn::Path { rate, standbys }.name();
+            let values = report.quotients([&path, &whole], [&raw, &round_trip]);
+            report.ratio(format!("{path}: whole path / raw round trip, p50"), values);
+            if standbys > 0 {
+                // How much longer the path is than alone, in raw round trips.
+                let with = report.values(&path, &whole).iter().zip(report.values(&alone, &whole));
+                let with = with.zip(report.values(&raw, &round_trip));
+                let values = with.map(|((with, alone), raw)| (with - alone) / raw).collect();
+                report.ratio(format!("{path}: cost of safety / raw round trip, p50"), values);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::Unit;
+    use super::super::testing;
+    use super::*;
+
+    #[test]
+    fn the_cost_of_safety_is_what_a_standby_adds_in_raw_round_trips() {
+        let [rate] = [NonZeroU64::new(100).unwrap()];
+        let pipe =
+            Pipe { rates: vec![rate], standbys: vec![0, 1], flow: Flow { symbols: 1, lines: 2, seed: 1 } };
+        let variant = |turn: Turn, series: &str, values: [f64; 3]| {
+            let mut variant = Variant::new(turn.name());
+            values.iter().for_each(|value| variant.record(&format!("{series}: p50"), Unit::Ns, *value));
+            variant
+        };
+        let mut report = testing::report(vec![
+            variant(Turn::Raw(rate), ROUND_TRIP, [10.0, 20.0, 10.0]),
+            variant(Turn::Path { rate, standbys: 0 }, WHOLE, [30.0, 60.0, 30.0]),
+            variant(Turn::Path { rate, standbys: 1 }, WHOLE, [41.0, 80.0, 42.0]),
+        ]);
+        compare(&mut report, &pipe);
+        let found: Vec<(&str, &[f64])> =
+            report.ratios.iter().map(|ratio| (ratio.name.as_str(), ratio.values.as_slice())).collect();
+        assert_eq!(
+            found,
+            [
+                ("no standby, 100/s: whole path / raw round trip, p50", &[3.0, 3.0, 3.0][..]),
+                ("1 standby, 100/s: whole path / raw round trip, p50", &[4.1, 4.0, 4.2][..]),
+                ("1 standby, 100/s: cost of safety / raw round trip, p50", &[1.1, 1.0, 1.2][..]),
+            ]
+        );
+    }
+}
