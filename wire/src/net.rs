@@ -2,7 +2,8 @@
 //!
 //! Reading is for captures taken anywhere: VLAN tags, IP options, Ethernet padding and truncated frames are met, and
 //! fragments are told, not guessed at. Check sums are not verified, because a capture on the sending host holds the
-//! placeholders that checksum offload leaves; writing computes them.
+//! placeholders that checksum offload leaves; writing computes them. Receiving off the wire itself is
+//! [`UdpDatagram::receive`], which is strict.
 //!
 //! | written | offset | bytes |
 //! |---|---|---|
@@ -11,11 +12,14 @@
 //! | UDP (RFC 768) | 34 | 8 |
 //! | payload | 42 | … |
 
+mod checksum;
+
 use core::net::{Ipv4Addr, SocketAddrV4};
 
 use zerocopy::byteorder::big_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+pub use self::checksum::Sum;
 use crate::Error;
 
 /// Bytes of the headers that [`UdpDatagram::emit_headers`] writes.
@@ -142,7 +146,7 @@ struct UdpHeader {
     checksum: U16,
 }
 
-#[derive(IntoBytes, Immutable, Unaligned)]
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct FrameHeader {
     ethernet: EthernetHeader,
@@ -244,6 +248,19 @@ impl UdpDatagram<'_> {
     /// A multicast group gets its own Ethernet address (RFC 1112). Hosts get locally administered ones made from their IP
     /// addresses: nobody asked the real ones for theirs.
     pub fn emit_headers(&self, buffer: &mut [u8]) -> usize {
+        let hop = Hop {
+            source: ethernet_address(*self.source.ip()),
+            destination: ethernet_address(*self.destination.ip()),
+            ttl: TTL,
+        };
+        self.emit_headers_for(&hop, Some(Sum::of(self.payload)), buffer)
+    }
+
+    /// The same for a frame that really leaves: to the Ethernet address and with the time to live of `hop`.
+    /// `payload_sum` is the sum of the payload, so that one that goes to several receivers is summed up once; without
+    /// it the UDP check sum is left out (0), as IPv4 allows.
+    #[inline]
+    pub fn emit_headers_for(&self, hop: &Hop, payload_sum: Option<Sum>, buffer: &mut [u8]) -> usize {
         if self.payload.len() > MAX_UDP_PAYLOAD_BYTES {
             return 0;
         }
@@ -254,31 +271,33 @@ impl UdpDatagram<'_> {
             total_bytes: U16::new(IPV4_BYTES as u16 + udp_bytes),
             identification: U16::ZERO,
             fragment: U16::new(DONT_FRAGMENT),
-            ttl: TTL,
+            ttl: hop.ttl,
             protocol: PROTOCOL_UDP,
             checksum: U16::ZERO,
             source: self.source.ip().octets(),
             destination: self.destination.ip().octets(),
         };
-        ipv4.checksum = U16::new(checksum(&[ipv4.as_bytes()]));
+        ipv4.checksum = U16::new(Sum::of(ipv4.as_bytes()).checksum());
         let mut udp = UdpHeader {
             source: U16::new(self.source.port()),
             destination: U16::new(self.destination.port()),
             bytes: U16::new(udp_bytes),
             checksum: U16::ZERO,
         };
-        let [high, low] = udp_bytes.to_be_bytes();
-        let pseudo_header = [0, PROTOCOL_UDP, high, low];
-        let parts = [&ipv4.source, &ipv4.destination, &pseudo_header, udp.as_bytes(), self.payload];
-        // 0 on the wire would say that no check sum was computed.
-        udp.checksum = U16::new(match checksum(&parts) {
-            0 => u16::MAX,
-            sum => sum,
-        });
+        if let Some(payload_sum) = payload_sum {
+            let addresses = Sum::of(&ipv4.source) + Sum::of(&ipv4.destination);
+            let pseudo_header = addresses + pseudo_header_rest(udp_bytes);
+            // 0 on the wire would say that no check sum was computed.
+            udp.checksum =
+                U16::new(match (pseudo_header + Sum::of(udp.as_bytes()) + payload_sum).checksum() {
+                    0 => u16::MAX,
+                    sum => sum,
+                });
+        }
         let header = FrameHeader {
             ethernet: EthernetHeader {
-                destination: ethernet_address(*self.destination.ip()),
-                source: ethernet_address(*self.source.ip()),
+                destination: hop.destination,
+                source: hop.source,
                 ethertype: U16::new(ETHERTYPE_IPV4),
             },
             ipv4,
@@ -288,10 +307,34 @@ impl UdpDatagram<'_> {
     }
 }
 
+/// What the UDP check sum covers beside the addresses, the UDP header and the payload.
+#[inline]
+fn pseudo_header_rest(udp_bytes: u16) -> Sum {
+    Sum::of_word(u16::from(PROTOCOL_UDP)) + Sum::of_word(udp_bytes)
+}
+
+/// The way to the next station: what an Ethernet frame says beyond its datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// Ethernet address of the interface that it leaves.
+    pub source: [u8; 6],
+    /// Ethernet address of the receiver, the gateway or the group, see [`multicast_address`].
+    pub destination: [u8; 6],
+    /// Routers that may pass it on, plus one.
+    pub ttl: u8,
+}
+
+/// The Ethernet address of a multicast group (RFC 1112); 32 groups share one.
+#[inline]
+pub const fn multicast_address(group: Ipv4Addr) -> [u8; 6] {
+    let [_, b, c, d] = group.octets();
+    [0x01, 0x00, 0x5E, b & 0x7F, c, d]
+}
+
 fn ethernet_address(ip: Ipv4Addr) -> [u8; 6] {
     let [a, b, c, d] = ip.octets();
     if ip.is_multicast() {
-        [0x01, 0x00, 0x5E, b & 0x7F, c, d]
+        multicast_address(ip)
     } else if ip.is_broadcast() {
         [0xFF; 6]
     } else {
@@ -299,18 +342,67 @@ fn ethernet_address(ip: Ipv4Addr) -> [u8; 6] {
     }
 }
 
-/// The internet check sum (RFC 1071) over `parts`, each of which but the last has an even length.
-fn checksum(parts: &[&[u8]]) -> u16 {
-    let mut sum = 0u64;
-    for part in parts {
-        let (words, odd) = part.as_chunks::<2>();
-        sum += words.iter().map(|word| u64::from(u16::from_be_bytes(*word))).sum::<u64>();
-        sum += odd.first().map_or(0, |&byte| u64::from(byte) << 8);
+/// Why a frame that looks like a plain UDP datagram is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsound {
+    /// Not an untagged IPv4 packet without options, not whole, or not UDP.
+    Kind,
+    /// The lengths of frame, IP packet and UDP datagram contradict one another.
+    Length,
+    /// A check sum is wrong.
+    Checksum,
+}
+
+impl<'a> UdpDatagram<'a> {
+    /// Reads a frame taken off the wire in the one form that [`UdpDatagram::emit_headers_for`] writes: Ethernet
+    /// without tags, IPv4 without options and not a fragment. Unlike [`Frame::parse`], which reads captures, it refuses
+    /// what a receiving host would refuse, wrong check sums among it unless `checksums` is false.
+    ///
+    /// Taken for right is also a UDP check sum over the pseudo header alone: what a sender leaves to its interface's
+    /// offload, and what stands in the frame when there was no such interface because the sender is on this host.
+    ///
+    /// # Errors
+    /// [`Unsound`].
+    #[inline]
+    pub fn receive(frame: &'a [u8], checksums: bool) -> Result<UdpDatagram<'a>, Unsound> {
+        let (header, rest) = FrameHeader::ref_from_prefix(frame).map_err(|_| Unsound::Length)?;
+        let FrameHeader { ethernet, ipv4, udp } = header;
+        if ethernet.ethertype.get() != ETHERTYPE_IPV4
+            || ipv4.version_and_words != 0x45
+            || ipv4.protocol != PROTOCOL_UDP
+            || ipv4.fragment.get() & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0
+        {
+            return Err(Unsound::Kind);
+        }
+        let in_packet = usize::from(ipv4.total_bytes.get()).checked_sub(IPV4_BYTES + UDP_BYTES);
+        let in_datagram = usize::from(udp.bytes.get()).checked_sub(UDP_BYTES);
+        let payload = match (in_packet, in_datagram) {
+            (Some(in_packet), Some(in_datagram)) if in_datagram <= in_packet && in_packet <= rest.len() => {
+                &rest[..in_datagram]
+            }
+            _ => return Err(Unsound::Length),
+        };
+        if checksums && !(Sum::of(ipv4.as_bytes()).folded() == Sum::VALID && udp.is_sound(ipv4, payload)) {
+            return Err(Unsound::Checksum);
+        }
+        Ok(UdpDatagram {
+            source: SocketAddrV4::new(Ipv4Addr::from(ipv4.source), udp.source.get()),
+            destination: SocketAddrV4::new(Ipv4Addr::from(ipv4.destination), udp.destination.get()),
+            payload,
+        })
     }
-    while sum > 0xFFFF {
-        sum = (sum & 0xFFFF) + (sum >> 16);
+}
+
+impl UdpHeader {
+    #[inline]
+    fn is_sound(&self, ipv4: &Ipv4Header, payload: &[u8]) -> bool {
+        let pseudo_header =
+            Sum::of(&ipv4.source) + Sum::of(&ipv4.destination) + pseudo_header_rest(self.bytes.get());
+        let whole = pseudo_header + Sum::of(self.as_bytes()) + Sum::of(payload);
+        self.checksum.get() == 0
+            || whole.folded() == Sum::VALID
+            || self.checksum.get() == pseudo_header.folded()
     }
-    !(sum as u16)
 }
 
 #[cfg(test)]
@@ -445,7 +537,7 @@ mod tests {
     #[test]
     fn check_sums_agree_with_a_real_frame() {
         let ipv4 = b"\x45\0\x00\x30\xE3\x3D\x40\0\x12\x11\xD9\xB5\xCE\xC8\xE7\x2C\xE9\x36\x0C\x9E";
-        assert_eq!(checksum(&[ipv4]), 0);
+        assert_eq!(Sum::of(ipv4).folded(), Sum::VALID);
         let datagram = UdpDatagram {
             source: SocketAddrV4::new(Ipv4Addr::new(206, 200, 231, 44), 42120),
             destination: SocketAddrV4::new(Ipv4Addr::new(233, 54, 12, 158), 18024),
@@ -469,6 +561,55 @@ mod tests {
         let mut buffer = [0; FRAME_HEADER_BYTES];
         datagram.emit_headers(&mut buffer);
         assert_eq!(buffer[40..], [0xFF, 0xFF]);
+    }
+
+    #[test]
+    fn what_a_sound_host_sends_is_received_and_what_it_would_refuse_is_not() {
+        let receive = |frame: &[u8]| UdpDatagram::receive(frame, true).map(|datagram| datagram.payload.len());
+        assert_eq!(UdpDatagram::receive(FRAME, true), Ok(datagram()));
+        let padded = joined(&[FRAME, &[0; 14]]);
+        assert_eq!(UdpDatagram::receive(&padded, true), Ok(datagram()), "short frames are padded");
+        for len in 0..FRAME.len() {
+            assert_eq!(receive(&FRAME[..len]), Err(Unsound::Length), "cut to {len}");
+        }
+        for (changes, why) in [
+            (&[(12, 0x86), (13, 0xDD)][..], Unsound::Kind),
+            (&[(12, 0x81), (13, 0x00)], Unsound::Kind),
+            (&[(IPV4_AT, 0x46)], Unsound::Kind),
+            (&[(IPV4_AT + 6, 0x20)], Unsound::Kind),
+            (&[(IPV4_AT + 7, 1)], Unsound::Kind),
+            (&[(IPV4_AT + 9, 6)], Unsound::Kind),
+            (&[(IPV4_AT + 3, 33)], Unsound::Length),
+            (&[(IPV4_AT + 3, 27)], Unsound::Length),
+            (&[(UDP_AT + 5, 7)], Unsound::Length),
+            (&[(UDP_AT + 5, 13)], Unsound::Length),
+            (&[(IPV4_AT + 8, 63)], Unsound::Checksum),
+            (&[(UDP_AT + 8, b'A')], Unsound::Checksum),
+        ] {
+            assert_eq!(receive(&with(changes)), Err(why), "{changes:?}");
+        }
+        assert_eq!(UdpDatagram::receive(&with(&[(UDP_AT + 8, b'A')]), false).unwrap().payload, b"Abcd");
+        assert_eq!(receive(&with(&[(UDP_AT + 6, 0), (UDP_AT + 7, 0)])), Ok(4), "no check sum");
+        let udp_bytes = &FRAME[UDP_AT + 4..UDP_AT + 6];
+        let pseudo_header = Sum::of(&FRAME[IPV4_AT + 12..UDP_AT]) + Sum::of_word(17) + Sum::of(udp_bytes);
+        let [high, low] = pseudo_header.folded().to_be_bytes();
+        assert_eq!(receive(&with(&[(UDP_AT + 6, high), (UDP_AT + 7, low)])), Ok(4), "left to an offload");
+    }
+
+    #[test]
+    fn a_frame_leaves_for_its_hop_with_or_without_a_check_sum() {
+        let hop = Hop { source: [2, 0, 0, 0, 0, 1], destination: [2, 0, 0, 0, 0, 2], ttl: 7 };
+        for len in [0, 1, 2, 3, 63, 64, 65, 1_472] {
+            let payload: Vec<u8> = (0..len).map(|at| (at * 5) as u8).collect();
+            let datagram = UdpDatagram { payload: &payload, ..datagram() };
+            for sum in [Some(Sum::of(&payload)), None] {
+                let mut headers = [0; FRAME_HEADER_BYTES];
+                assert_eq!(datagram.emit_headers_for(&hop, sum, &mut headers), FRAME_HEADER_BYTES);
+                assert_eq!((&headers[..6], &headers[6..12]), (&hop.destination[..], &hop.source[..]));
+                assert_eq!((headers[IPV4_AT + 8], headers[40..] == [0, 0]), (7, sum.is_none()));
+                assert_eq!(UdpDatagram::receive(&joined(&[&headers, &payload]), true), Ok(datagram));
+            }
+        }
     }
 
     #[test]

@@ -89,6 +89,9 @@ impl Meter {
         self.set("send_errors_total", counters.send_errors);
         self.set("busy_total", counters.busy);
         self.set("segmented_sends_total", counters.segmented_sends);
+        self.set("bypass_received_datagrams_total", counters.bypass_received_datagrams);
+        self.set("bypass_sent_datagrams_total", counters.bypass_sent_datagrams);
+        self.set("malformed_frames_total", counters.malformed_frames);
     }
 
     /// What a feed counted, its lines by letter.

@@ -23,9 +23,9 @@ use serde::{Deserialize, Serialize};
 pub use cluster::{Cluster, ClusterNode, Coordinator, Endpoint, EtcdCoordinator, FileCoordinator};
 pub use error::{ConfigError, Position, Problem};
 pub use section::{
-    Durability, Feed, Idle, Io, IoDriver, Journal, Line, Memory, OnUnfillable, Publisher, Receiving, Rewind,
-    RewindLimits, Runtime, Sending, Sequencer, SlowConsumer, Snapshot, SnapshotSource, Source, Start, Stat,
-    Subscriber, ThreadLayout,
+    Durability, Feed, Idle, Io, IoDriver, IoXdp, IoXdpMode, Journal, Line, Memory, OnUnfillable, Publisher,
+    Receiving, Rewind, RewindLimits, Runtime, Sending, Sequencer, SlowConsumer, Snapshot, SnapshotSource,
+    Source, Start, Stat, Subscriber, ThreadLayout,
 };
 pub use unit::{Prefix, Rate, SourceSession};
 

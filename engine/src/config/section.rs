@@ -371,6 +371,39 @@ pub enum IoDriver {
     Uring,
     /// Plain sockets.
     Udp,
+    /// AF_XDP, past the kernel's network stack, where that can be had, else as `auto`; the start-up report says which.
+    Xdp,
+}
+
+/// Where the program of `driver = "xdp"` runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IoXdpMode {
+    /// In the interface's driver where it can, else in the kernel's stack; on a veth pair there at once.
+    #[default]
+    Auto,
+    /// In the interface's driver, or not at all.
+    Native,
+    /// In the kernel's stack.
+    Generic,
+}
+
+/// `[io.xdp]`: for `driver = "xdp"` only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IoXdp {
+    /// Where the program runs that picks our datagrams out.
+    pub mode: IoXdpMode,
+    /// In native mode, have the interface read and write our memory itself where it can.
+    pub zero_copy: bool,
+    /// Compute UDP check sums of what is sent and verify those of what arrives.
+    pub checksums: bool,
+}
+
+impl Default for IoXdp {
+    fn default() -> IoXdp {
+        IoXdp { mode: IoXdpMode::Auto, zero_copy: true, checksums: true }
+    }
 }
 
 /// `[io]`.
@@ -382,7 +415,7 @@ pub struct Io {
     /// Longest datagram that is received or sent; longer ones are dropped and counted.
     #[serde(with = "unit::size")]
     pub max_datagram_bytes: usize,
-    /// Datagrams that may wait between the kernel and the agent (`uring`), a power of two.
+    /// Datagrams that may wait between the kernel and the agent (`uring`, `xdp`), a power of two.
     pub receive_buffers: usize,
     /// Datagrams that may wait to be sent.
     pub send_slots: usize,
@@ -396,6 +429,8 @@ pub struct Io {
     pub gso: bool,
     /// Take runs of datagrams from the kernel as one (UDP receive offload).
     pub gro: bool,
+    /// Options of `driver = "xdp"`.
+    pub xdp: IoXdp,
 }
 
 impl Default for Io {
@@ -409,6 +444,7 @@ impl Default for Io {
             send_buffer_bytes: 4 << 20,
             gso: true,
             gro: true,
+            xdp: IoXdp::default(),
         }
     }
 }

@@ -215,7 +215,7 @@ fn wrong_values_are_refused_with_key_place_and_what_is_right() {
     );
     assert_eq!(
         refusal("[io]\ndriver = \"dpdk\""),
-        "`io.driver` cannot be `dpdk` at line 2, column 10; known here: auto, uring, udp"
+        "`io.driver` cannot be `dpdk` at line 2, column 10; known here: auto, uring, udp, xdp"
     );
     assert_eq!(
         refusal("[io]\nreceive_buffer_bytes = -1"),
@@ -321,7 +321,7 @@ fn overrides_are_refused_like_files_and_change_nothing() {
         ("feed.sesion=A", "unknown key `sesion`; did you mean `session`?"),
         ("feed.session=ELEVENCHARS", "`feed.session`: ELEVENCHARS is not a session"),
         ("receive.reorder_wait=5", "invalid type: integer `5`, expected a duration with a unit"),
-        ("io.driver=dpdk", "`io.driver` cannot be `dpdk`; known here: auto, uring, udp"),
+        ("io.driver=dpdk", "`io.driver` cannot be `dpdk`; known here: auto, uring, udp, xdp"),
         ("feed.session", "no value; write key=value"),
         ("=5", "`` is no key"),
         ("feed..session=5", "`` is no key"),

@@ -7,6 +7,8 @@ use std::net::SocketAddrV4;
 use super::udp::UdpDriver;
 #[cfg(target_os = "linux")]
 use super::uring::UringDriver;
+#[cfg(all(target_os = "linux", feature = "xdp"))]
+use super::xdp::XdpDriver;
 use super::{Busy, Destination, Driver, DriverConfig, DriverCounters, EndpointId, EndpointSpec, Received};
 use crate::time::Nanos;
 
@@ -20,6 +22,9 @@ pub enum DriverChoice {
     Uring,
     /// Plain sockets.
     Udp,
+    /// `xdp` where this process may use it, else as [`DriverChoice::Auto`]. What it is refused on one interface is told
+    /// when an endpoint is opened there.
+    Xdp,
 }
 
 impl std::str::FromStr for DriverChoice {
@@ -30,7 +35,8 @@ impl std::str::FromStr for DriverChoice {
             "auto" => Ok(DriverChoice::Auto),
             "uring" => Ok(DriverChoice::Uring),
             "udp" => Ok(DriverChoice::Udp),
-            _ => Err(format!("unknown driver {text:?}, must be auto, uring or udp")),
+            "xdp" => Ok(DriverChoice::Xdp),
+            _ => Err(format!("unknown driver {text:?}, must be auto, uring, udp or xdp")),
         }
     }
 }
@@ -38,13 +44,20 @@ impl std::str::FromStr for DriverChoice {
 /// Why another driver was opened than the best one: for the log, once at start.
 #[derive(Debug)]
 pub struct Notice {
-    /// What the kernel said.
-    pub cause: io::Error,
+    /// The driver that is used.
+    pub used: &'static str,
+    /// What the kernel said, first of the best driver.
+    pub causes: Vec<io::Error>,
 }
 
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "using plain sockets: {}", self.cause)
+        let used = if self.used == "udp" { "plain sockets" } else { self.used };
+        write!(f, "using {used}")?;
+        for (at, cause) in self.causes.iter().enumerate() {
+            write!(f, "{} {cause}", if at == 0 { ":" } else { ";" })?;
+        }
+        Ok(())
     }
 }
 
@@ -57,22 +70,52 @@ pub enum AnyDriver {
     Uring(UringDriver),
     /// Plain sockets.
     Udp(UdpDriver),
+    /// AF_XDP.
+    #[cfg(all(target_os = "linux", feature = "xdp"))]
+    Xdp(XdpDriver),
 }
 
-/// Opens the driver that `choice` asks for; with [`DriverChoice::Auto`] gives a notice when it is not io_uring.
+/// Opens the driver that `choice` asks for; where that leaves room, the best that can be had, with a notice when it is
+/// not the first choice.
 ///
 /// # Errors
 /// What the configuration lacks, or why io_uring cannot be had when it was asked for by name.
 pub fn open_best(choice: DriverChoice, config: &DriverConfig) -> io::Result<(AnyDriver, Option<Notice>)> {
+    type Open = fn(&DriverConfig) -> io::Result<AnyDriver>;
     config.validate()?;
-    match choice {
-        DriverChoice::Udp => Ok((AnyDriver::Udp(UdpDriver::new(config)?), None)),
-        DriverChoice::Uring => Ok((open_uring(config)?, None)),
-        DriverChoice::Auto => match open_uring(config) {
-            Ok(driver) => Ok((driver, None)),
-            Err(cause) => Ok((AnyDriver::Udp(UdpDriver::new(config)?), Some(Notice { cause }))),
-        },
+    let in_turn: &[Open] = match choice {
+        DriverChoice::Udp => &[open_udp],
+        DriverChoice::Uring => &[open_uring],
+        DriverChoice::Auto => &[open_uring, open_udp],
+        DriverChoice::Xdp => &[open_xdp, open_uring, open_udp],
+    };
+    let mut causes = Vec::new();
+    for open in in_turn {
+        match open(config) {
+            Ok(driver) if causes.is_empty() => return Ok((driver, None)),
+            Ok(driver) => {
+                let used = driver.name();
+                return Ok((driver, Some(Notice { used, causes })));
+            }
+            Err(cause) => causes.push(cause),
+        }
     }
+    Err(causes.swap_remove(0))
+}
+
+fn open_udp(config: &DriverConfig) -> io::Result<AnyDriver> {
+    UdpDriver::new(config).map(AnyDriver::Udp)
+}
+
+#[cfg(all(target_os = "linux", feature = "xdp"))]
+fn open_xdp(config: &DriverConfig) -> io::Result<AnyDriver> {
+    XdpDriver::new(config).map(AnyDriver::Xdp)
+}
+
+#[cfg(not(all(target_os = "linux", feature = "xdp")))]
+fn open_xdp(_: &DriverConfig) -> io::Result<AnyDriver> {
+    let text = "this program was built without AF_XDP (Linux, feature `xdp`)";
+    Err(io::Error::new(io::ErrorKind::Unsupported, text))
 }
 
 #[cfg(target_os = "linux")]
@@ -91,6 +134,8 @@ macro_rules! each {
             #[cfg(target_os = "linux")]
             AnyDriver::Uring($driver) => $call,
             AnyDriver::Udp($driver) => $call,
+            #[cfg(all(target_os = "linux", feature = "xdp"))]
+            AnyDriver::Xdp($driver) => $call,
         }
     };
 }

@@ -11,7 +11,7 @@ pub struct DriverConfig {
     /// truncated and dropped; [`Driver::transmit`](super::Driver::transmit) lends no more than this.
     pub max_datagram_bytes: usize,
     /// Datagrams (with `gro`: runs of them) that may wait between the kernel and the agent, a power of two up to
-    /// 32,768. `uring` only: `udp` leaves them in the socket.
+    /// 32,768. `uring` and `xdp` only: `udp` leaves them in the socket. `xdp` takes at least 1,024, at each queue.
     pub receive_buffers: usize,
     /// Datagrams that may wait to be sent or be on their way, 1 to 16,384.
     pub send_slots: usize,
@@ -22,6 +22,37 @@ pub struct DriverConfig {
     /// run of full-sized datagrams costs a sixth, one of small datagrams a twentieth; a lone datagram costs the same.
     /// `uring` only.
     pub gro: bool,
+    /// `xdp` only.
+    pub xdp: XdpConfig,
+}
+
+/// Options of the `xdp` driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct XdpConfig {
+    /// Where the program that picks our datagrams out runs.
+    pub mode: XdpMode,
+    /// In native mode, have the interface read and write our memory itself where it can.
+    pub zero_copy: bool,
+    /// Compute UDP check sums of what is sent and verify those of what arrives.
+    pub checksums: bool,
+}
+
+/// Where an XDP program runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XdpMode {
+    /// Natively where the interface can, else generically. A veth pair, which has no hardware, generically.
+    #[default]
+    Auto,
+    /// In the interface's driver, or not at all.
+    Native,
+    /// In the kernel's stack, right behind the driver: every interface can.
+    Generic,
+}
+
+impl Default for XdpConfig {
+    fn default() -> XdpConfig {
+        XdpConfig { mode: XdpMode::Auto, zero_copy: true, checksums: true }
+    }
 }
 
 impl Default for DriverConfig {
@@ -32,6 +63,7 @@ impl Default for DriverConfig {
             send_slots: 256,
             gso: true,
             gro: true,
+            xdp: XdpConfig::default(),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`any`] | picks a driver at start: io_uring where the kernel allows it, else plain sockets |
+//! | `xdp` | Linux, feature `xdp`: past the kernel's network stack by AF_XDP |
 //! | [`uring`] | Linux: multishot receives into provided buffers, batched sends, GSO and GRO |
 //! | [`udp`] | plain non-blocking sockets, wherever there are sockets |
 //! | [`store`] | a journal's segments in files |
@@ -28,12 +29,14 @@ pub mod tcp;
 pub mod udp;
 #[cfg(target_os = "linux")]
 pub mod uring;
+#[cfg(all(target_os = "linux", feature = "xdp"))]
+pub mod xdp;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 pub use self::any::{AnyDriver, DriverChoice, open_best};
-pub use self::config::DriverConfig;
+pub use self::config::{DriverConfig, XdpConfig, XdpMode};
 use crate::time::Nanos;
 
 /// Destinations of one [`Driver::transmit`].
@@ -112,7 +115,8 @@ pub struct DriverCounters {
     /// Datagrams longer than a receive buffer: dropped.
     pub truncated_datagrams: u64,
     /// Datagrams that the kernel reports as dropped because a socket's receive buffer was full. `uring` learns it with
-    /// the next datagram (`SO_RXQ_OVFL`), `udp` within a second of polling (`SO_MEMINFO`).
+    /// the next datagram (`SO_RXQ_OVFL`), `udp` within a second of polling (`SO_MEMINFO`), as does `xdp`, also for frames
+    /// that found its receive ring full.
     pub kernel_dropped_datagrams: u64,
     /// Times a multishot receive ended and was armed again, mostly because receive buffers ran out (`ENOBUFS`). The
     /// datagrams stay in the socket meanwhile: nothing is lost by it.
@@ -127,6 +131,12 @@ pub struct DriverCounters {
     pub busy: u64,
     /// Sends that carried more than one datagram by segmentation offload.
     pub segmented_sends: u64,
+    /// Of the datagrams received, those that came past the kernel's network stack (`xdp`).
+    pub bypass_received_datagrams: u64,
+    /// Of the datagrams sent, those that went past it.
+    pub bypass_sent_datagrams: u64,
+    /// Frames that came past it and were refused: lengths that contradict one another, wrong check sums.
+    pub malformed_frames: u64,
 }
 
 /// Moves datagrams. See the module's documentation for the contract; `tests/io_conformance.rs` tests it.

@@ -58,6 +58,27 @@ impl UdpDriver {
         })
     }
 
+    /// Polls one endpoint.
+    #[cfg(all(target_os = "linux", feature = "xdp"))]
+    pub(super) fn poll_endpoint<F: FnMut(Received<'_>)>(
+        &mut self,
+        now: Nanos,
+        endpoint: EndpointId,
+        limit: usize,
+        on_datagram: &mut F,
+    ) -> io::Result<usize> {
+        self.ask_for_drops(now);
+        let before = self.counters.received_datagrams;
+        self.receive(usize::from(endpoint.0), TURN.min(limit), on_datagram)?;
+        Ok((self.counters.received_datagrams - before) as usize)
+    }
+
+    /// Whether a datagram to `destinations` receivers would not be refused as [`Busy`].
+    #[cfg(all(target_os = "linux", feature = "xdp"))]
+    pub(super) fn has_room(&self, destinations: usize) -> bool {
+        self.backlog.has_room(destinations)
+    }
+
     /// Receives at one endpoint until it is empty or `limit` is reached.
     fn receive<F: FnMut(Received<'_>)>(
         &mut self,

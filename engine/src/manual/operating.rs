@@ -26,6 +26,30 @@
 //!   names the networks that are answered, token buckets bound what each address and all together can be made to receive.
 //! - MoldUDP64 has no authentication, and SoupBinTCP sends its password in clear. Use networks that you trust.
 //!
+//! # Past the kernel
+//!
+//! `io.driver = "xdp"` (Linux 5.9 or newer, built with the feature `xdp`, as `seqcast` is by default) moves datagrams between
+//! the interface and our memory without the kernel's network stack. It needs `CAP_NET_ADMIN`, `CAP_NET_RAW`, `CAP_BPF` and
+//! `CAP_IPC_LOCK`. A small program on the interface picks our endpoints' datagrams out; ARP, other ports and protocols,
+//! fragments and everything in doubt still reach the kernel. It is gone when the process is, also after `kill -9`.
+//!
+//! - The interface is that of the line's `interface`, of a unicast line's or an endpoint's own address. What cannot be
+//!   bypassed (loopback, an interface with another XDP program, a process without the privileges) is served by sockets, and
+//!   a warning says why. `bypass_received_datagrams` beside `received_datagrams`, and the same for sent, tell how much
+//!   took the short way.
+//! - One process to an interface: all agents of a process share it (up to 8), a second process does with sockets, and does
+//!   not hear the lines that the first has taken. Nor does this host hear what it sends itself. Put a sequencer and
+//!   a local subscriber on different interfaces, or let one of them use sockets on a line that the other has not joined.
+//! - Groups are joined by a plain socket beside the bypass, so that IGMP and switches know. Senders find hosts by the kernel's
+//!   routes and neighbour table: the first datagrams to a host go by the kernel, which asks for its address.
+//! - Datagrams longer than the interface's MTU go by the kernel, in fragments: keep `send.datagram_bytes` below it.
+//! - `io.receive_buffers` is all that may wait: no socket buffer stands behind. Drops are counted
+//!   (`kernel_dropped_datagrams`); what is malformed or has a wrong check sum is, too (`malformed_frames`).
+//! - Receive queues: every queue (up to 32) has its sockets and its memory (eight times `receive_buffers`, at least 1,024,
+//!   of 2 KiB, locked), and every poll asks each. `ethtool -L <interface> combined 1` makes it one;
+//!   `ethtool -N <interface> flow-type udp4 dst-ip <group> action <queue>` puts a line where one wants it.
+//! - Native mode, and zero copy where the interface can, come by themselves; `[io.xdp]` forbids them.
+//!
 //! # Threads and cores
 //!
 //! `[runtime]` says what threads do when there is nothing to do. `backoff` suits shared machines: no loss of latency while

@@ -40,10 +40,10 @@
 //! wire/      formats: MoldUDP64, SoupBinTCP, GLIMPSE, ITCH 5.0, BinaryFILE, Ethernet to UDP. No std, no unsafe.
 //! engine/    this crate
 //!   limits, time, frame               bounds, a number of nanoseconds, the record that is ordered
-//!   mem, sync, ring                   mapped memory, watermarks, rings; with io/uring the only unsafe code
+//!   mem, sync, ring                   mapped memory, watermarks, rings; with io/uring and io/xdp the only unsafe code
 //!   feed, downstream, rewind,         CORE: state machines without I/O
 //!   session, journal, sequencer, book
-//!   io                                drivers: io_uring, plain sockets, captures, faults
+//!   io                                drivers: io_uring, AF_XDP, plain sockets, captures, faults
 //!   runtime, stat, config             threads, counters, configuration
 //!   agents, topology                  what joins them
 //! tools/     the `seqcast` program

@@ -4,11 +4,11 @@ use std::net::Ipv4Addr;
 
 use crate::agents::intake::{FeedPlan, LinePlan};
 use crate::agents::publisher::OutLine;
-use crate::config::{self, Config, IoDriver, OnUnfillable, RewindLimits, SourceSession};
+use crate::config::{self, Config, IoDriver, IoXdpMode, OnUnfillable, RewindLimits, SourceSession};
 use crate::downstream::{self, Pacing, SenderConfig};
 use crate::feed::{FeedConfig, Rollover, SessionRule, Start, Unfillable};
 use crate::frame;
-use crate::io::{AnyDriver, DriverChoice, DriverConfig, open_best};
+use crate::io::{AnyDriver, DriverChoice, DriverConfig, XdpConfig, XdpMode, open_best};
 use crate::limits::MAX_DATAGRAM_BYTES;
 use crate::mem::{Region, RegionSpec};
 use crate::replica::{self, ControlConfig, DetectorConfig, Member, StreamConfig};
@@ -31,6 +31,16 @@ pub fn driver(config: &Config, node: &mut Node) -> Result<AnyDriver, AgentError>
         IoDriver::Auto => DriverChoice::Auto,
         IoDriver::Uring => DriverChoice::Uring,
         IoDriver::Udp => DriverChoice::Udp,
+        IoDriver::Xdp => DriverChoice::Xdp,
+    };
+    let xdp = XdpConfig {
+        mode: match io.xdp.mode {
+            IoXdpMode::Auto => XdpMode::Auto,
+            IoXdpMode::Native => XdpMode::Native,
+            IoXdpMode::Generic => XdpMode::Generic,
+        },
+        zero_copy: io.xdp.zero_copy,
+        checksums: io.xdp.checksums,
     };
     let sizes = DriverConfig {
         max_datagram_bytes: io.max_datagram_bytes.max(config.send.datagram_bytes),
@@ -38,6 +48,7 @@ pub fn driver(config: &Config, node: &mut Node) -> Result<AnyDriver, AgentError>
         send_slots: io.send_slots,
         gso: io.gso,
         gro: io.gro,
+        xdp,
     };
     let (driver, notice) = open_best(choice, &sizes)?;
     if let Some(notice) = notice {

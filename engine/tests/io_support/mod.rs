@@ -1,7 +1,10 @@
 //! What the tests of drivers share: endpoints on loopback, sending and receiving with a bound.
 #![allow(dead_code, unreachable_pub)]
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+#[cfg(all(target_os = "linux", feature = "xdp"))]
+pub mod wire;
+
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -11,6 +14,73 @@ use seqcast_engine::time::Nanos;
 pub const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 /// Only a hang takes this long.
 const BOUND: Duration = Duration::from_secs(60);
+
+/// Where a case plays: two hosts, near and far, which are one for most drivers: any maker of drivers is a stage on
+/// this host's loopback.
+pub trait Stage {
+    type Driver: Driver;
+
+    fn near(&self, config: &DriverConfig) -> Self::Driver;
+
+    fn far(&self, config: &DriverConfig) -> Self::Driver;
+
+    fn near_ip(&self) -> Ipv4Addr {
+        LOCALHOST
+    }
+
+    fn far_ip(&self) -> Ipv4Addr {
+        LOCALHOST
+    }
+
+    /// Another address of the far host.
+    fn other_far_ip(&self) -> Ipv4Addr {
+        Ipv4Addr::new(127, 0, 0, 2)
+    }
+
+    /// Of multicast.
+    fn ttl(&self) -> u8 {
+        0
+    }
+
+    /// A plain socket on the far host.
+    fn far_socket(&self) -> UdpSocket {
+        UdpSocket::bind((self.far_ip(), 0)).unwrap()
+    }
+
+    fn local(&self, address: Ipv4Addr) -> EndpointSpec {
+        spec(Bind::Local { local: SocketAddrV4::new(address, 0), multicast_ttl: self.ttl() })
+    }
+
+    fn near_local(&self) -> EndpointSpec {
+        self.local(self.near_ip())
+    }
+
+    fn far_local(&self) -> EndpointSpec {
+        self.local(self.far_ip())
+    }
+
+    /// A line as the near host receives it.
+    fn line(&self, group: SocketAddrV4) -> EndpointSpec {
+        spec(Bind::Line { group, interface: self.near_ip(), source: None })
+    }
+
+    fn open_line(&self, driver: &mut Self::Driver, group: Ipv4Addr) -> (EndpointId, SocketAddrV4) {
+        let endpoint = driver.open(&self.line(SocketAddrV4::new(group, 0))).unwrap();
+        (endpoint, driver.local_addr(endpoint))
+    }
+}
+
+impl<D: Driver, F: Fn(&DriverConfig) -> D> Stage for F {
+    type Driver = D;
+
+    fn near(&self, config: &DriverConfig) -> D {
+        self(config)
+    }
+
+    fn far(&self, config: &DriverConfig) -> D {
+        self(config)
+    }
+}
 
 /// A datagram received: endpoint, sender, bytes.
 pub type Seen = (EndpointId, SocketAddrV4, Vec<u8>);
