@@ -13,7 +13,7 @@ mod subscriber;
 
 pub use environment::{Environment, Host};
 pub use node::{Node, Running};
-pub use plan::driver;
+pub use plan::{driver, driver_config};
 pub use publisher::{publisher, publisher_in};
 pub use sequencer::{SequencerParts, SequencerTrace, sequencer, sequencer_in, sequencer_on};
 pub use subscriber::{SubscriberParts, subscriber, subscriber_in, subscriber_on};

@@ -33,6 +33,16 @@ pub fn driver(config: &Config, node: &mut Node) -> Result<AnyDriver, AgentError>
         IoDriver::Udp => DriverChoice::Udp,
         IoDriver::Xdp => DriverChoice::Xdp,
     };
+    let (driver, notice) = open_best(choice, &driver_config(config))?;
+    if let Some(notice) = notice {
+        node.notice(notice.to_string());
+    }
+    Ok(driver)
+}
+
+/// How large the driver's parts are to be, and what it may use.
+pub fn driver_config(config: &Config) -> DriverConfig {
+    let io = &config.io;
     let xdp = XdpConfig {
         mode: match io.xdp.mode {
             IoXdpMode::Auto => XdpMode::Auto,
@@ -42,19 +52,14 @@ pub fn driver(config: &Config, node: &mut Node) -> Result<AnyDriver, AgentError>
         zero_copy: io.xdp.zero_copy,
         checksums: io.xdp.checksums,
     };
-    let sizes = DriverConfig {
+    DriverConfig {
         max_datagram_bytes: io.max_datagram_bytes.max(config.send.datagram_bytes),
         receive_buffers: io.receive_buffers,
         send_slots: io.send_slots,
         gso: io.gso,
         gro: io.gro,
         xdp,
-    };
-    let (driver, notice) = open_best(choice, &sizes)?;
-    if let Some(notice) = notice {
-        node.notice(notice.to_string());
     }
-    Ok(driver)
 }
 
 /// A ring of the configured size; what memory could not be had as asked for goes to `node` as a notice.

@@ -41,6 +41,7 @@ fn driver_name(driver: IoDriver) -> &'static str {
         IoDriver::Auto => "driver auto",
         IoDriver::Uring => "driver uring",
         IoDriver::Udp => "driver udp",
+        IoDriver::Xdp => "driver xdp",
     }
 }
 

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, open, statvfs};
 use rustix::net::sockopt;
 use seqcast_engine::config::{Config, Durability, IoDriver, Line};
-use seqcast_engine::io::{DriverChoice, DriverConfig, open_best};
+use seqcast_engine::io::{DriverChoice, open_best};
 use seqcast_engine::runtime::allowed_cores;
+use seqcast_engine::topology;
 
 use super::{Finding, Findings};
 use crate::interfaces::Address;
@@ -15,6 +16,9 @@ use crate::output::sized;
 use crate::tune::cpus::CpuSet;
 use crate::tune::host::{Host, Machine};
 use crate::tune::probe;
+
+const XDP_REMEDY: &str =
+    "AF_XDP takes CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF, or root; else say io.driver = \"auto\"";
 
 /// What a process does here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -216,14 +220,14 @@ fn judge_port(address: SocketAddrV4, transport: Transport, found: &mut Findings<
 
 fn judge_io(config: &Config, found: &mut Findings<'_>) {
     let io = &config.io;
-    let sizes = DriverConfig {
-        max_datagram_bytes: io.max_datagram_bytes.max(config.send.datagram_bytes),
-        receive_buffers: io.receive_buffers,
-        send_slots: io.send_slots,
-        gso: io.gso,
-        gro: io.gro,
-    };
-    if io.driver != IoDriver::Udp {
+    let sizes = topology::driver_config(config);
+    if io.driver == IoDriver::Xdp {
+        match open_best(DriverChoice::Xdp, &sizes) {
+            Ok((_, None)) => found.ok("AF_XDP", "is allowed"),
+            Ok((_, Some(notice))) => found.warning("AF_XDP", notice.to_string(), XDP_REMEDY),
+            Err(error) => found.bad("AF_XDP", format!("cannot be had: {error}"), XDP_REMEDY),
+        }
+    } else if io.driver != IoDriver::Udp {
         let remedy =
             "sysctl kernel.io_uring_disabled, the container's seccomp profile, or the limit on locked memory";
         match (open_best(DriverChoice::Uring, &sizes), io.driver) {

@@ -419,7 +419,9 @@ fn a_swap_is_prepared_while_its_promise_is_made() {
         std::iter::from_fn(|| control.poll_action()).collect()
     };
     let prepared = |actions: &[Action]| {
-        actions.iter().find_map(|action| if let Action::Prepare(record) = action { Some(*record) } else { None })
+        actions
+            .iter()
+            .find_map(|action| if let Action::Prepare(record) = action { Some(*record) } else { None })
     };
     let (first, second) = (actions(&mut one), actions(&mut two));
     assert!(first.contains(&Action::Promise(8)) && second.contains(&Action::Promise(8)));
