@@ -51,5 +51,7 @@ fn a_feed_goes_past_the_kernel_and_its_gaps_are_filled() {
     assert!(sequencer.err.contains("XDP on near"), "{}", sequencer.err);
     let sent = sequencer.counter("seqcast_egress_sent_datagrams_total");
     assert_eq!(sequencer.counter("seqcast_egress_bypass_sent_datagrams_total"), sent);
-    assert!(sequencer.counter("seqcast_rewind_bypass_received_datagrams_total") > 0);
+    // Requests leave a subscriber by whatever interface its kernel chooses, and so by its kernel, check sums left to the
+    // virtual cable: those are not taken past the other one.
+    assert!(sequencer.counter("seqcast_rewind_received_datagrams_total") > 0);
 }

@@ -174,7 +174,8 @@ fn interface(host: &impl Host, name: &str) -> Interface {
     let counter = |name: &str| file(&format!("statistics/{name}")).trim().parse().unwrap_or(0_u64);
     Interface {
         name: name.into(),
-        is_up: flags & 1 == 1 && !matches!(file("operstate").trim(), "down" | "lowerlayerdown"),
+        // Not `operstate`, which follows up to a second later.
+        is_up: flags & 1 == 1 && file("carrier").trim() == "1",
         packets: counter("rx_packets"),
         lost: counter("rx_dropped") + counter("rx_missed_errors") + counter("rx_fifo_errors"),
         // The larger of both counts.

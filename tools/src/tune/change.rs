@@ -1,5 +1,7 @@
 //! Changing a host, and changing it back.
 
+use std::io;
+
 use serde::Serialize;
 
 use super::check::{Finding, Verdict};
@@ -82,7 +84,7 @@ pub(crate) enum What {
     Failed,
 }
 
-/// Does `steps`. Each is remembered before it is done; where remembering fails, nothing more is done.
+/// Does `steps`. All are remembered before the first is done; where remembering fails, nothing more is done.
 pub(crate) fn apply(
     steps: &[Step],
     host: &mut impl Host,
@@ -92,15 +94,26 @@ pub(crate) fn apply(
     // What was changed before the kernel started anew is gone with it.
     let ledger = keep.load()?.filter(|ledger| ledger.boot == boot);
     let mut ledger = ledger.unwrap_or_else(|| Ledger::new(boot));
+    // All of it before the first change: one place may change others, as an interface's defaults do.
+    let mut before = Vec::new();
+    for Step { knob, target, value, .. } in steps {
+        let read = target.read(host);
+        if let Ok(before) = &read {
+            ledger.begin(knob, target, before, value);
+        }
+        before.push(read);
+    }
+    keep.save(&ledger)?;
     let mut outcomes = Vec::new();
-    for step in steps {
-        outcomes.push(apply_one(step, host, keep, &mut ledger)?);
+    for (step, before) in steps.iter().zip(before) {
+        outcomes.push(apply_one(step, before, host, keep, &mut ledger)?);
     }
     Ok(outcomes)
 }
 
 fn apply_one(
     step: &Step,
+    before: io::Result<String>,
     host: &mut impl Host,
     keep: &mut impl Keep,
     ledger: &mut Ledger,
@@ -108,12 +121,10 @@ fn apply_one(
     let Step { knob, target, value, .. } = step;
     let outcome =
         |outcome, now, why| Outcome { knob: knob.clone(), place: target.to_string(), outcome, now, why };
-    let before = match target.read(host) {
+    let before = match before {
         Ok(before) => before,
         Err(error) => return Ok(outcome(What::Refused, None, Some(error.to_string()))),
     };
-    ledger.begin(knob, target, &before, value);
-    keep.save(ledger)?;
     let written = target.write(host, value);
     // A place that cannot be read back stays remembered as unfinished.
     let Ok(after) = target.read(host) else {
@@ -160,7 +171,7 @@ fn undo_one(change: &Change, host: &mut impl Host, force: bool) -> Outcome {
         |outcome, now, why| Outcome { knob: knob.clone(), place: target.to_string(), outcome, now, why };
     let now = match target.read(host) {
         Ok(now) => now,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return outcome(What::Gone, None, Some(error.to_string()));
         }
         Err(error) => return outcome(What::Failed, None, Some(error.to_string())),

@@ -1,4 +1,4 @@
-//! The memory of what was changed: written before each change, so that `undo` knows whatever happens in between.
+//! The memory of what was changed: written before any change, so that `undo` knows whatever happens in between.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
