@@ -86,7 +86,6 @@ impl Broken {
 
     /// Whether `rule` is broken.
     #[inline]
-    #[cfg_attr(not(feature = "sim"), expect(clippy::unused_self, reason = "a rule that cannot be broken"))]
     pub fn is(self, rule: Rule) -> bool {
         #[cfg(feature = "sim")]
         return self.rule == Some(rule);
