@@ -14,7 +14,7 @@
 //! Every endpoint also has a plain socket, that of a [`UdpDriver`]: it joins groups, so that IGMP and switches know; it
 //! reserves the port; and it carries what cannot go past the kernel:
 //! - what arrives there: fragments (the kernel puts them together), packets with IP options or tags, what comes over
-//!   another interface or from this host. Such a socket is asked every [`LOOK_EVERY`] in turn, and at every poll as long
+//!   another interface or from this host. Such a socket is asked every 20 µs in turn, and at every poll as long
 //!   as something comes.
 //! - what is sent there: to hosts whose Ethernet address is not known yet (the kernel asks for it meanwhile), that are
 //!   behind another interface or on this host, to groups with a time to live of 0; and datagrams longer than the
@@ -73,7 +73,7 @@ use super::{
 use crate::limits::MAX_ENDPOINTS;
 use crate::time::Nanos;
 
-/// How often one of the sockets beside the bypass is asked.
+/// How often one of the sockets beside the bypass is asked; the page above tells it too.
 const LOOK_EVERY: Nanos = Nanos::from_micros(20);
 /// How long a socket that had something is asked at every poll.
 const WARM_FOR: Nanos = Nanos::from_millis(2);
