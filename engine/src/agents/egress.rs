@@ -18,6 +18,10 @@ use crate::runtime::{Agent, AgentError};
 use crate::sync::{Flag, Watermark};
 use crate::time::Nanos;
 
+/// Counters of a node that publishes.
+const PUBLISHING: [&str; 6] =
+    ["next", "messages_total", "datagrams_total", "heartbeats_total", "paced_total", "oversize_total"];
+
 /// Datagrams sent in one duty cycle at most.
 const SEND_LIMIT: usize = 64;
 
@@ -201,6 +205,8 @@ impl<D: Driver> Egress<D> {
             self.meter.set("heartbeats_total", stats.heartbeats);
             self.meter.set("paced_total", stats.paced);
             self.meter.set("oversize_total", stats.oversize);
+        } else {
+            self.meter.expect(&PUBLISHING);
         }
         self.meter.driver(&self.driver.counters());
     }

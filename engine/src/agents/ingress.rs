@@ -267,6 +267,8 @@ impl<D: Driver> Ingress<D> {
         let meter = &mut self.meters[0];
         if let Some(sequencer) = &self.order.sequencer {
             meter.set("numbered", sequencer.chain().next().value());
+        } else {
+            meter.expect(&["numbered"]);
         }
         meter.set("appended", watermarks.appended.load().value());
         meter.set("durable", watermarks.durable.load().value());

@@ -53,6 +53,15 @@ impl Meter {
         self.set_of(name, None, value);
     }
 
+    /// Takes these now, which allocates, because the first time that they are set it must not.
+    pub fn expect(&mut self, names: &[&'static str]) {
+        for &name in names {
+            if !self.taken.iter().any(|(known, of, _)| *known == name && of.is_none()) {
+                self.take(name, None);
+            }
+        }
+    }
+
     fn set_of(&mut self, name: &'static str, line: Option<usize>, value: u64) {
         let known = self.taken.iter().position(|(known, of, _)| *known == name && *of == line);
         let at = known.unwrap_or_else(|| self.take(name, line));

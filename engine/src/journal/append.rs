@@ -6,7 +6,7 @@ use seqcast_wire::{SeqNo, Session};
 
 use super::error::ReadError;
 use super::mark;
-use super::segment::SegmentHeader;
+use super::segment::Head;
 use super::shared::{Segment, Shared, Synced};
 use crate::frame::{Chain, ChainError, Frame, FrameError, Kind};
 use crate::mem::append::Appender;
@@ -209,21 +209,21 @@ impl Journal {
     }
 
     fn begin(&mut self, cut_from: Option<SeqNo>) {
-        let header = SegmentHeader {
+        let head = Head {
             session: self.session,
             index: self.segment.index,
             segment_bytes: self.segment.view.capacity() as u64,
             incarnation: self.incarnation,
-            chain: self.chain.clone(),
+            chain: &self.chain,
             cut_from,
         };
-        begin(&self.segment, &mut self.appender, &header);
+        begin(&self.segment, &mut self.appender, &head);
     }
 }
 
 /// Writes the header of a blank segment.
-pub(super) fn begin(segment: &Segment, appender: &mut Appender, header: &SegmentHeader) {
-    appender.append(&header.encode()).expect("a blank segment has room for its header");
-    segment.begin(header.chain.next());
+pub(super) fn begin(segment: &Segment, appender: &mut Appender, head: &Head<'_>) {
+    appender.append(&head.encode()).expect("a blank segment has room for its header");
+    segment.begin(head.chain.next());
     appender.publish();
 }

@@ -12,7 +12,7 @@ use super::error::JournalError;
 use super::mark::{self, Before, Mark, Unproven};
 use super::reader::JournalReader;
 use super::scan::{Cut, Failed, Found, Scanned, Survey, scan};
-use super::segment::{HEADER_BYTES, HeaderRead, SegmentHeader};
+use super::segment::{HEADER_BYTES, Head, HeaderRead, SegmentHeader};
 use super::shared::{Segment, Shared, Synced};
 use super::upkeep::{Preparer, Syncer, WARM_BYTES};
 use crate::frame::Chain;
@@ -293,15 +293,15 @@ fn begin_at(
     let memory = store.create(index, config.segment_bytes)?;
     let segment = Arc::new(Segment::new(index, memory.view()));
     let mut appender = memory.appender(0);
-    let header = SegmentHeader {
+    let head = Head {
         session: config.session,
         index,
         segment_bytes: config.segment_bytes as u64,
         incarnation,
-        chain: chain.clone(),
+        chain,
         cut_from,
     };
-    begin(&segment, &mut appender, &header);
+    begin(&segment, &mut appender, &head);
     Ok((segment, appender))
 }
 

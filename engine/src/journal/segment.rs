@@ -89,22 +89,20 @@ pub struct SegmentHeader {
     pub cut_from: Option<SeqNo>,
 }
 
-/// What stands where a segment's header should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HeaderRead {
-    /// A header.
-    Header(SegmentHeader),
-    /// Only zeroes: the segment was prepared, and never begun.
-    Blank,
-    /// A header of another version.
-    Version(u32),
-    /// Something else.
-    Bad(&'static str),
+/// What a header is made from, borrowed: a segment begins on the hot path.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head<'a> {
+    pub(super) session: Session,
+    pub(super) index: u64,
+    pub(super) segment_bytes: u64,
+    pub(super) incarnation: u64,
+    pub(super) chain: &'a Chain,
+    pub(super) cut_from: Option<SeqNo>,
 }
 
-impl SegmentHeader {
+impl Head<'_> {
     /// The header as it stands in the segment.
-    pub fn encode(&self) -> [u8; HEADER_BYTES] {
+    pub(super) fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut raw = Raw::new_zeroed();
         raw.magic = MAGIC;
         raw.version = U32::new(VERSION);
@@ -123,6 +121,27 @@ impl SegmentHeader {
         }
         raw.crc = U32::new(crc32c::crc32c(&raw.as_bytes()[CRC_FROM..]));
         zerocopy::transmute!(raw)
+    }
+}
+
+/// What stands where a segment's header should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderRead {
+    /// A header.
+    Header(SegmentHeader),
+    /// Only zeroes: the segment was prepared, and never begun.
+    Blank,
+    /// A header of another version.
+    Version(u32),
+    /// Something else.
+    Bad(&'static str),
+}
+
+impl SegmentHeader {
+    /// The header as it stands in the segment.
+    pub fn encode(&self) -> [u8; HEADER_BYTES] {
+        let &SegmentHeader { session, index, segment_bytes, incarnation, ref chain, cut_from } = self;
+        Head { session, index, segment_bytes, incarnation, chain, cut_from }.encode()
     }
 
     /// Reads the header at the start of a segment.
