@@ -20,6 +20,7 @@
 //! | books | against the simplest books there can be, over generated days | `tools/tests/day.rs` |
 //! | drivers | one contract over every driver and wrapper on the loopback interface; captures that tshark accepts | `engine/tests/io_conformance.rs`, `engine/tests/io_capture.rs` |
 //! | AF_XDP | the same contract between two network namespaces, in native and generic mode; the program against crafted frames, run by the kernel (`BPF_PROG_TEST_RUN`); ping, TCP, fragments and other ports beside it; a killed process; a feed end to end. Takes root | `engine/tests/io_xdp.rs`, `engine/src/io/xdp/program.rs`, `tools/tests/xdp.rs` |
+//! | no allocation after start | publisher, sequencer and subscriber on one thread whose allocations are counted, while time runs twenty times as fast | `tools/tests/allocations.rs` |
 //! | runners, counters, configuration | fake agents with scripts; a second mapping as the other process; every message of a refused configuration, by key, line and remedy; random edits of the default file | at the end of each file |
 //! | host tuning, doctor | a made-up kernel that clamps and refuses, and a death after any step: undo after apply is nothing; trees of files; feeds that do not come on loopback and between network namespaces, for each reason | `tools/src/tune`, `tools/tests/tune.rs`, `tools/tests/doctor.rs` |
 //! | the architecture | who imports whom, where `unsafe` stands, how long files are, from the compiler's tokens, with planted violations | `engine/tests/directions.rs` |
