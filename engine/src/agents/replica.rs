@@ -563,7 +563,9 @@ impl<D: Driver> Replica<D> {
             if followed.is_some() && !leads && !hearing.speaks_to(now, peer.node, suspicion) {
                 continue;
             }
-            let is_deaf = if leads { suspicion.is_some() } else { !hearing.hears(now, peer.node) };
+            // Who led and follows somebody now says so: it is heard, though not as a primary.
+            let hears = hearing.hears(now, peer.node) || leads && suspicion.is_none();
+            let is_deaf = !hears;
             let ack = repl::Ack { is_deaf, ..ack };
             let to = [Destination { endpoint: *endpoint, to: peer.address }];
             let sent = driver.transmit(&to, repl::ACK_BYTES, |buffer| ack.emit(buffer, crc32c::crc32c));
