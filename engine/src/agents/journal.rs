@@ -1,15 +1,14 @@
 //! The cold side of the journal, beside the replica agent that appends: it prepares segments, removes old ones, makes the
 //! record durable, and keeps promises.
 
-use std::sync::{Arc, OnceLock};
-use std::thread::{self, Thread};
+use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 use tracing::{error, info, warn};
 
 use crate::frame::Chain;
 use crate::journal::{Journal, Mark, Preparer, Syncer, close};
-use crate::runtime::{Agent, AgentError};
+use crate::runtime::{Agent, AgentError, Waker};
 use crate::sync::Watermark;
 use crate::time::Nanos;
 
@@ -62,23 +61,20 @@ impl Default for Rebirth {
 pub struct Promises {
     wanted: Arc<ArrayQueue<u64>>,
     made: Arc<ArrayQueue<u64>>,
-    /// The thread that makes them, once it runs.
-    maker: Arc<OnceLock<Thread>>,
+    maker: Waker,
 }
 
 impl Promises {
     /// None wanted.
     pub fn new() -> Promises {
         let queue = || Arc::new(ArrayQueue::new(8));
-        Promises { wanted: queue(), made: queue(), maker: Arc::default() }
+        Promises { wanted: queue(), made: queue(), maker: Waker::default() }
     }
 
     /// Wants a promise made durable, and wakes who makes it, which costs a call of the kernel; `false` when too many wait.
     pub fn try_want(&self, epoch: u64) -> bool {
         let is_taken = self.wanted.push(epoch).is_ok();
-        if let Some(maker) = self.maker.get() {
-            maker.unpark();
-        }
+        self.maker.wake();
         is_taken
     }
 
@@ -158,7 +154,7 @@ impl Agent for JournalUpkeep {
     }
 
     fn on_start(&mut self, _now: Nanos) -> Result<(), AgentError> {
-        let _ = self.promises.maker.set(thread::current());
+        self.promises.maker.settle();
         Ok(())
     }
 

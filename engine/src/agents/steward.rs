@@ -4,15 +4,14 @@
 //! talks to it through two queues of one place each. One request is outstanding at a time. The steward asks nothing of
 //! itself, and decides nothing.
 
-use std::sync::{Arc, OnceLock};
-use std::thread::{self, Thread};
+use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 use tracing::{error, info};
 
 use super::meter::Meter;
 use crate::replica::{Answer, Coordinator, Record, Request};
-use crate::runtime::{Agent, AgentError};
+use crate::runtime::{Agent, AgentError, Waker};
 use crate::time::Nanos;
 
 /// What keeps failing in the same way is told so often.
@@ -26,7 +25,7 @@ pub fn mailbox() -> (CoordinatorClient, Mailbox) {
         requests: ArrayQueue::new(1),
         answers: ArrayQueue::new(1),
         prepared: ArrayQueue::new(1),
-        steward: OnceLock::new(),
+        steward: Waker::default(),
     });
     (CoordinatorClient { shared: Arc::clone(&shared), outstanding: false }, Mailbox(shared))
 }
@@ -36,8 +35,7 @@ struct Shared {
     answers: ArrayQueue<Answer>,
     /// The record of a swap that is likely to come.
     prepared: ArrayQueue<Record>,
-    /// The steward's thread, once it runs.
-    steward: OnceLock<Thread>,
+    steward: Waker,
 }
 
 /// The hot end: allocates nothing and waits for nothing.
@@ -61,20 +59,14 @@ impl CoordinatorClient {
             return false;
         }
         self.outstanding = true;
-        self.wake();
+        self.shared.steward.wake();
         true
     }
 
     /// A swap to `record` is likely to be asked next; see [`Coordinator::prepare`].
     pub fn prepare(&self, record: Record) {
         self.shared.prepared.force_push(record);
-        self.wake();
-    }
-
-    fn wake(&self) {
-        if let Some(steward) = self.shared.steward.get() {
-            steward.unpark();
-        }
+        self.shared.steward.wake();
     }
 
     /// The answer to the last request, once it is there.
@@ -156,7 +148,7 @@ impl Agent for Steward {
     }
 
     fn on_start(&mut self, _now: Nanos) -> Result<(), AgentError> {
-        let _ = self.mailbox.0.steward.set(thread::current());
+        self.mailbox.0.steward.settle();
         Ok(())
     }
 
@@ -225,6 +217,7 @@ impl Complaint {
 mod tests {
     use std::collections::VecDeque;
     use std::sync::Mutex;
+    use std::thread;
 
     use seqcast_wire::Session;
 

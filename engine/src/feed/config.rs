@@ -24,7 +24,7 @@ pub enum SessionRule {
 /// What follows the end of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rollover {
-    /// Nothing: other sessions are dropped and counted until [`Receiver::adopt`](super::Receiver::adopt).
+    /// Nothing: other sessions are dropped and counted until [`Receiver::restart`](super::Receiver::restart).
     Refuse,
     /// After the end of a session has been delivered, another session that two datagrams tell of is received from
     /// its number 1 on.

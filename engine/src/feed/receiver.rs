@@ -252,7 +252,7 @@ impl Receiver {
                 if !self.witness.confirms_session(session) {
                     return false;
                 }
-                self.begin(session, SeqNo::FIRST);
+                self.restart(Some(session), SeqNo::FIRST);
             }
             Some(_) => return false,
         }

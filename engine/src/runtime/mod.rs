@@ -10,7 +10,7 @@
 //! - a [`Composite`] makes one agent of several, for machines with fewer cores than agents.
 //!
 //! A [`StallTracker`] knows the time between duty cycles, and so whether the thread itself was away: a silence that
-//! one has slept through proves nothing about the peer.
+//! one has slept through proves nothing about the peer. A [`Waker`] ends a cold thread's rest when something is urgent.
 
 mod affinity;
 mod agent;
@@ -22,6 +22,7 @@ mod runner;
 mod stall;
 #[cfg(test)]
 mod testing;
+mod waker;
 
 pub use affinity::{Pinned, allowed_cores, pin_current_thread};
 pub use agent::{Agent, AgentError};
@@ -31,3 +32,4 @@ pub use idle::{IdleStrategy, Idler};
 pub use invoker::Invoker;
 pub use runner::{Outcome, Runner, RunnerConfig, RunnerHandle, RunnerReport, SpawnError, StopFlag};
 pub use stall::StallTracker;
+pub use waker::Waker;

@@ -346,7 +346,7 @@ fn a_session_does_not_change_when_refused_but_by_the_control_plane() {
         feed.on(A, &data_of(next, 1, [b"one".to_vec()]));
     }
     assert_eq!(feed.receiver.session(), Some(session()));
-    feed.receiver.adopt(next, seq(7));
+    feed.receiver.restart(Some(next), seq(7));
     feed.sink.drain();
     feed.on(A, &data_of(next, 7, [b"seven".to_vec()]));
     let expected =

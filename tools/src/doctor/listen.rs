@@ -164,9 +164,17 @@ fn own_socket(line: &Line, receive_buffer_bytes: usize) -> std::io::Result<Socke
     Ok(socket)
 }
 
+/// Whether an interface is up and has a carrier, as far as can be seen. Not by its `operstate`, which follows up to a
+/// second later.
+pub(super) fn is_up(host: &impl Host, name: &str) -> bool {
+    let file = |file: &str| host.read_text(&format!("/sys/class/net/{name}/{file}")).ok();
+    let flags =
+        file("flags").and_then(|text| u32::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok());
+    flags.is_none_or(|flags| flags & 1 == 1) && file("carrier").is_none_or(|text| text.trim() != "0")
+}
+
 fn interface(host: &impl Host, name: &str) -> Interface {
     let file = |file: &str| host.read_text(&format!("/sys/class/net/{name}/{file}")).unwrap_or_default();
-    let flags = u32::from_str_radix(file("flags").trim().trim_start_matches("0x"), 16).unwrap_or(0);
     let filter = |of: &str| {
         let text = host.read_text(&format!("/proc/sys/net/ipv4/conf/{of}/rp_filter")).ok()?;
         text.trim().parse::<u8>().ok()
@@ -174,8 +182,7 @@ fn interface(host: &impl Host, name: &str) -> Interface {
     let counter = |name: &str| file(&format!("statistics/{name}")).trim().parse().unwrap_or(0_u64);
     Interface {
         name: name.into(),
-        // Not `operstate`, which follows up to a second later.
-        is_up: flags & 1 == 1 && file("carrier").trim() == "1",
+        is_up: is_up(host, name),
         packets: counter("rx_packets"),
         lost: counter("rx_dropped") + counter("rx_missed_errors") + counter("rx_fifo_errors"),
         // The larger of both counts.

@@ -10,6 +10,7 @@ use seqcast_engine::io::{DriverChoice, open_best};
 use seqcast_engine::runtime::allowed_cores;
 use seqcast_engine::topology;
 
+use super::listen::is_up;
 use super::{Finding, Findings};
 use crate::interfaces::Address;
 use crate::output::sized;
@@ -155,21 +156,17 @@ fn judge_address(address: IpAddr, addresses: &[Address], host: &Machine, found: 
         );
         return false;
     };
-    let state = host.read_text(&format!("/sys/class/net/{interface}/operstate")).unwrap_or_default();
-    match state.trim() {
-        "down" | "lowerlayerdown" => {
-            found.bad(
-                "interface",
-                format!("{interface} is {}", state.trim()),
-                format!("`ip link set {interface} up`; look at the cable"),
-            );
-            false
-        }
-        _ => {
-            found.ok("interface", format!("{address} is on {interface}, which is up"));
-            true
-        }
+    let is_up = is_up(host, interface);
+    if is_up {
+        found.ok("interface", format!("{address} is on {interface}, which is up"));
+    } else {
+        found.bad(
+            "interface",
+            format!("{interface} is down"),
+            format!("`ip link set {interface} up`; look at the cable"),
+        );
     }
+    is_up
 }
 
 fn judge_join(line: &Line, found: &mut Findings<'_>) {
@@ -524,11 +521,13 @@ mod tests {
         let tree = tempfile::tempdir().unwrap();
         let host = Machine::new(tree.path());
         let mut all = Vec::new();
-        assert!(judge_address([10, 0, 0, 3].into(), &here, &host, &mut Findings::of("a", &mut all)));
-        assert!(!judge_address([10, 0, 0, 4].into(), &here, &host, &mut Findings::of("b", &mut all)));
         let net = tree.path().join("sys/class/net/eth0");
         std::fs::create_dir_all(&net).unwrap();
-        std::fs::write(net.join("operstate"), "down\n").unwrap();
+        std::fs::write(net.join("flags"), "0x1003\n").unwrap();
+        std::fs::write(net.join("carrier"), "1\n").unwrap();
+        assert!(judge_address([10, 0, 0, 3].into(), &here, &host, &mut Findings::of("a", &mut all)));
+        assert!(!judge_address([10, 0, 0, 4].into(), &here, &host, &mut Findings::of("b", &mut all)));
+        std::fs::write(net.join("carrier"), "0\n").unwrap();
         assert!(!judge_address([10, 0, 0, 3].into(), &here, &host, &mut Findings::of("c", &mut all)));
         assert_eq!(steps(&all, Health::Bad), ["address", "interface"]);
     }

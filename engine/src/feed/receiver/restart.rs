@@ -8,13 +8,8 @@ use crate::feed::line::Line;
 use crate::time::Nanos;
 
 impl Receiver {
-    /// Starts over with another session.
-    pub(super) fn begin(&mut self, session: Session, start: SeqNo) {
-        self.restart(Some(session), start);
-    }
-
-    /// Starts over at `start`, as if nothing had been heard: in `session`, or in one that is believed as at first. What was
-    /// counted stays. Allocates nothing.
+    /// Starts over at `start`, as if nothing had been heard: in `session`, whatever the rules say, or in one that is believed
+    /// as at first. Gaps and messages kept are dropped, what was counted stays. Allocates nothing.
     pub fn restart(&mut self, session: Option<Session>, start: SeqNo) {
         self.session = session;
         (self.expected, self.highest) = (start, start);
@@ -91,11 +86,5 @@ impl Receiver {
         self.stats.gaps_found += 1;
         self.count_missing(self.gaps.open_messages() - missing_before);
         self.expected = seq;
-    }
-
-    /// Receives `session` from `seq` on, whatever the rules say: the word of a control plane. Gaps and messages kept
-    /// of another session are dropped.
-    pub fn adopt(&mut self, session: Session, seq: SeqNo) {
-        self.begin(session, seq);
     }
 }
