@@ -149,9 +149,9 @@ fn driven<D: Driver + Send + 'static>(wire: &Wire, make: impl Fn() -> D) -> (Box
         let mut driver = Placed::new(make(), host);
         let group = SocketAddrV4::new(GROUPS[joins], 4_400);
         driver.open(&spec(Bind::Line { group, interface: ip, source: None })).unwrap();
-        let local = Bind::Local { local: SocketAddrV4::new(ip, 0), multicast_ttl: 1 };
-        let endpoint: EndpointId = driver.open(&spec(local)).unwrap();
         let to = SocketAddrV4::new(GROUPS[1 - joins], 4_400);
+        let sender = Bind::Sender { local: SocketAddrV4::new(ip, 0), to, multicast_ttl: 1 };
+        let endpoint: EndpointId = driver.open(&spec(sender)).unwrap();
         Driven { driver, to: Destination { endpoint, to } }
     };
     (Box::new(side(&wire.near, NEAR_IP, 0)), Box::new(side(&wire.far, FAR_IP, 1)))

@@ -97,6 +97,8 @@ on_every_driver!(
     several_subscribers_share_a_line,
     a_request_is_answered_to_its_sender,
     order_and_bytes_are_kept,
+    a_sender_reaches_its_group_alone_and_in_runs,
+    lone_datagrams_are_found_wherever_they_come,
     sizes_from_nothing_to_the_largest,
     longer_than_a_buffer_is_counted_and_dropped,
     one_buffer_goes_to_several_destinations,
@@ -221,6 +223,54 @@ fn order_and_bytes_are_kept(stage: impl Stage) {
     let (sent, received) = (sender.counters(), receiver.counters());
     assert_eq!((sent.sent_datagrams, sent.send_errors), (4_000, 0));
     assert_eq!((received.received_datagrams, received.received_bytes), (4_000, sent.sent_bytes));
+}
+
+fn a_sender_reaches_its_group_alone_and_in_runs(stage: impl Stage) {
+    let (mut receiver, mut sender) = (stage.near(&small()), stage.far(&small()));
+    let (endpoint, group) = stage.open_line(&mut receiver, group(20, 1));
+    let from = sender.open(&stage.far_sender(group)).unwrap();
+    let address = sender.local_addr(from);
+    let mut next = 0;
+    for run in (0..60).map(|turn| [1, 1, 2, 1, 30, 3][turn % 6]) {
+        let expected: Vec<Seen> =
+            (next..next + run).map(|number| (endpoint, address, pattern(number, 64))).collect();
+        for (_, _, bytes) in &expected {
+            let filled = sender.transmit(&[to(from, group)], bytes.len(), |buffer| {
+                buffer.copy_from_slice(bytes);
+                bytes.len()
+            });
+            assert_eq!(filled, Ok(bytes.len()));
+        }
+        sender.flush(now()).unwrap();
+        assert!(receive(&mut receiver, run) == expected, "a run of {run} from {next} on");
+        next += run;
+    }
+    // Nobody reaches it: what it sends to is not what it receives from.
+    stage.far_socket().send_to(b"nobody", address).unwrap();
+    assert_eq!(sender.poll_rx(now(), 16, |datagram| panic!("{datagram:?}")).unwrap(), 0);
+    assert_eq!((sender.counters().sent_datagrams, sender.counters().send_errors), (next as u64, 0));
+}
+
+fn lone_datagrams_are_found_wherever_they_come(stage: impl Stage) {
+    let (mut receiver, mut sender) = (stage.near(&small()), stage.far(&small()));
+    let lines = [1, 2, 3].map(|member| stage.open_line(&mut receiver, group(21, member)));
+    let from = sender.open(&stage.far_local()).unwrap();
+    // One endpoint for long, then taking turns, then surprises, then several at once.
+    let one: &[usize] = &[0];
+    let patterns: [&[&[usize]]; 4] =
+        [&[one; 8], &[&[0], &[1], &[2]], &[&[1], &[1], &[1], &[2], &[1]], &[&[0, 1], &[1, 0], &[2, 2, 1]]];
+    for (number, together) in patterns.iter().flat_map(|pattern| pattern.repeat(5)).enumerate() {
+        let bytes = pattern(number, 1 + number % 100);
+        together.iter().for_each(|&line| send(&mut sender, &[to(from, lines[line].1)], &bytes));
+        let mut seen: Vec<EndpointId> = Vec::new();
+        for (endpoint, _, arrived) in receive(&mut receiver, together.len()) {
+            assert!(arrived == bytes, "datagram {number} at {endpoint:?}");
+            seen.push(endpoint);
+        }
+        let mut expected: Vec<EndpointId> = together.iter().map(|&line| lines[line].0).collect();
+        (seen.sort(), expected.sort());
+        assert_eq!(seen, expected, "datagram {number}");
+    }
 }
 
 fn sizes_from_nothing_to_the_largest(stage: impl Stage) {

@@ -339,7 +339,11 @@ pub(super) fn open_lines<D: Driver>(
     let mut destinations = Vec::with_capacity(lines.len());
     for line in lines {
         let endpoint = driver.open(&EndpointSpec {
-            bind: Bind::Local { local: SocketAddrV4::new(line.interface, 0), multicast_ttl: line.ttl },
+            bind: Bind::Sender {
+                local: SocketAddrV4::new(line.interface, 0),
+                to: line.group,
+                multicast_ttl: line.ttl,
+            },
             receive_buffer_bytes: 1 << 16,
             send_buffer_bytes: 4 << 20,
         })?;

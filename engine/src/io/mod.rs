@@ -18,6 +18,7 @@
 
 mod backlog;
 mod config;
+mod drops;
 mod socket;
 
 pub mod any;
@@ -67,6 +68,23 @@ pub enum Bind {
         /// Time to live of multicast sent from here.
         multicast_ttl: u8,
     },
+    /// Sends to one group (or one receiver) and nowhere else, and receives nothing: a line, as who sends it has it.
+    /// Leaves as from [`Bind::Local`]. The kernel looks the way up once, not at each datagram.
+    Sender {
+        /// Local address and port.
+        local: SocketAddrV4,
+        /// The only [`Destination::to`].
+        to: SocketAddrV4,
+        /// Time to live of multicast.
+        multicast_ttl: u8,
+    },
+}
+
+impl Bind {
+    /// Whether nothing is ever received here.
+    pub(in crate::io) fn only_sends(&self) -> bool {
+        matches!(self, Bind::Sender { .. })
+    }
 }
 
 /// An endpoint to open.
@@ -94,7 +112,7 @@ pub struct Received<'a> {
 /// Where a datagram goes: out of `endpoint`, to `to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Destination {
-    /// A [`Bind::Local`] endpoint of the same driver.
+    /// A [`Bind::Local`] or [`Bind::Sender`] endpoint of the same driver.
     pub endpoint: EndpointId,
     /// Receiver.
     pub to: SocketAddrV4,

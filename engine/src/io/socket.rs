@@ -21,6 +21,10 @@ pub(super) fn open(spec: &EndpointSpec) -> io::Result<Socket> {
     match &spec.bind {
         Bind::Line { group, interface, source } => open_line(&socket, *group, *interface, *source)?,
         Bind::Local { local, multicast_ttl } => open_local(&socket, *local, *multicast_ttl)?,
+        Bind::Sender { local, to, multicast_ttl } => {
+            open_local(&socket, *local, *multicast_ttl)?;
+            connect(&socket, *to)?;
+        }
     }
     size_buffers(&socket, spec)?;
     Ok(socket)
@@ -95,6 +99,22 @@ fn open_local(socket: &Socket, local: SocketAddrV4, multicast_ttl: u8) -> io::Re
     }
     socket.set_multicast_loop_v4(true)?;
     socket.set_multicast_ttl_v4(u32::from(multicast_ttl))
+}
+
+/// Ties the socket to a group. Not to a single receiver: the news that this one is down for a moment would come back as an
+/// error and cost the next datagram.
+fn connect(socket: &Socket, to: SocketAddrV4) -> io::Result<()> {
+    if !to.ip().is_multicast() {
+        return Ok(());
+    }
+    socket
+        .connect(&SockAddr::from(to))
+        .map_err(|error| explain(format!("cannot send to {to}, there is no way there"), &error))
+}
+
+/// Whether the socket sends to one receiver only, and needs no address for it.
+pub(super) fn is_connected(socket: &Socket) -> bool {
+    socket.peer_addr().is_ok()
 }
 
 /// Binds, and waits a little for a port that is just being given back: the kernel takes down a killed process's io_uring,

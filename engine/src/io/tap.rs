@@ -169,6 +169,7 @@ impl Capture {
         let kind = match spec.bind {
             Bind::Line { .. } => "line",
             Bind::Local { .. } => "local",
+            Bind::Sender { .. } => "sender",
         };
         let name = format!("endpoint {} {kind} {address}", endpoint.0);
         let mut body = Vec::new();

@@ -7,6 +7,7 @@ use std::io;
 use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
 
 use super::backlog::{Attempt, Backlog};
+use super::drops::DropsTurn;
 use super::{
     Busy, Destination, Driver, DriverConfig, DriverCounters, EndpointId, EndpointSpec, MAX_DESTINATIONS,
     Received, socket,
@@ -16,8 +17,6 @@ use crate::time::Nanos;
 
 /// Datagrams taken from one endpoint before the next has its turn.
 const TURN: usize = 32;
-/// Every endpoint is asked for its dropped datagrams once in this time.
-const DROPS_ASKED_EVERY: Nanos = Nanos::from_secs(1);
 
 /// The portable driver. Datagrams leave at once, inside [`Driver::transmit`]; only what a socket has no room for waits
 /// for [`Driver::flush`].
@@ -26,10 +25,11 @@ pub struct UdpDriver {
     /// One byte longer than the longest datagram, so that a longer one shows.
     buffer: Vec<u8>,
     backlog: Backlog,
-    /// The endpoint whose turn is first at the next poll.
+    /// Endpoints that receive.
+    receiving: Vec<u16>,
+    /// The one of them whose turn is first at the next poll.
     turn: usize,
-    drops_turn: usize,
-    drops_due: Nanos,
+    drops: DropsTurn,
     counters: DriverCounters,
 }
 
@@ -38,6 +38,7 @@ struct Endpoint {
     local: SocketAddrV4,
     /// What the kernel said at last; only Linux says.
     dropped: u32,
+    is_connected: bool,
 }
 
 impl UdpDriver {
@@ -51,9 +52,9 @@ impl UdpDriver {
             endpoints: Vec::new(),
             buffer: vec![0; config.max_datagram_bytes + 1],
             backlog: Backlog::new(config.send_slots, config.max_datagram_bytes),
+            receiving: Vec::with_capacity(MAX_ENDPOINTS),
             turn: 0,
-            drops_turn: 0,
-            drops_due: Nanos::ZERO,
+            drops: DropsTurn::default(),
             counters: DriverCounters::default(),
         })
     }
@@ -117,13 +118,8 @@ impl UdpDriver {
 
     /// Asks one endpoint, in turn, how many datagrams the kernel dropped there: one call, now and then.
     fn ask_for_drops(&mut self, now: Nanos) {
-        let endpoints = self.endpoints.len();
-        if now < self.drops_due || endpoints == 0 {
-            return;
-        }
-        self.drops_due = now + Nanos(DROPS_ASKED_EVERY.0 / endpoints as u64);
-        self.drops_turn = (self.drops_turn + 1) % endpoints;
-        let endpoint = &mut self.endpoints[self.drops_turn];
+        let Some(turn) = self.drops.take(now, self.endpoints.len()) else { return };
+        let endpoint = &mut self.endpoints[turn];
         if let Some(dropped) = dropped_datagrams(&endpoint.socket) {
             self.counters.kernel_dropped_datagrams += u64::from(dropped.wrapping_sub(endpoint.dropped));
             endpoint.dropped = dropped;
@@ -139,8 +135,13 @@ impl Driver for UdpDriver {
         let socket = socket::open(spec)?;
         socket.set_nonblocking(true)?;
         let local = socket::local_addr(&socket)?;
-        self.endpoints.push(Endpoint { socket: socket.into(), local, dropped: 0 });
-        Ok(EndpointId(self.endpoints.len() as u16 - 1))
+        let index = self.endpoints.len() as u16;
+        if !spec.bind.only_sends() {
+            self.receiving.push(index);
+        }
+        let is_connected = socket::is_connected(&socket);
+        self.endpoints.push(Endpoint { socket: socket.into(), local, dropped: 0, is_connected });
+        Ok(EndpointId(index))
     }
 
     fn local_addr(&self, endpoint: EndpointId) -> SocketAddrV4 {
@@ -156,12 +157,13 @@ impl Driver for UdpDriver {
         self.ask_for_drops(now);
         let before = self.counters.received_datagrams;
         let mut received = 0;
-        for _ in 0..self.endpoints.len() {
+        for _ in 0..self.receiving.len() {
             if received >= limit {
                 break;
             }
-            self.turn = (self.turn + 1) % self.endpoints.len();
-            received += self.receive(self.turn, TURN.min(limit - received), &mut on_datagram)?;
+            self.turn = (self.turn + 1) % self.receiving.len();
+            let index = usize::from(self.receiving[self.turn]);
+            received += self.receive(index, TURN.min(limit - received), &mut on_datagram)?;
         }
         Ok((self.counters.received_datagrams - before) as usize)
     }
@@ -204,7 +206,8 @@ impl Driver for UdpDriver {
 }
 
 fn attempt(endpoints: &[Endpoint], counters: &mut DriverCounters, to: Destination, bytes: &[u8]) -> Attempt {
-    match endpoints[usize::from(to.endpoint.0)].socket.send_to(bytes, to.to) {
+    let Endpoint { socket, is_connected, .. } = &endpoints[usize::from(to.endpoint.0)];
+    match if *is_connected { socket.send(bytes) } else { socket.send_to(bytes, to.to) } {
         Ok(len) => {
             counters.sent_datagrams += 1;
             counters.sent_bytes += len as u64;

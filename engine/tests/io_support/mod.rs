@@ -59,6 +59,12 @@ pub trait Stage {
         self.local(self.far_ip())
     }
 
+    /// A line as the far host sends it.
+    fn far_sender(&self, group: SocketAddrV4) -> EndpointSpec {
+        let local = SocketAddrV4::new(self.far_ip(), 0);
+        spec(Bind::Sender { local, to: group, multicast_ttl: self.ttl() })
+    }
+
     /// A line as the near host receives it.
     fn line(&self, group: SocketAddrV4) -> EndpointSpec {
         spec(Bind::Line { group, interface: self.near_ip(), source: None })

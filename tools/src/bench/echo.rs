@@ -39,10 +39,13 @@ pub(crate) enum Addressing {
 /// One end.
 pub(super) trait Wire: Send {
     /// Sends `bytes`; `false` when there is no room now.
-    fn send(&mut self, now: Nanos, bytes: &[u8]) -> io::Result<bool>;
+    fn send(&mut self, bytes: &[u8]) -> io::Result<bool>;
 
     /// Hands what has come to `on`, without waiting.
     fn receive(&mut self, now: Nanos, on: impl FnMut(&[u8])) -> io::Result<()>;
+
+    /// The end of a duty cycle, which every turn of the loop is.
+    fn flush(&mut self, now: Nanos) -> io::Result<()>;
 }
 
 /// Plain non-blocking sockets, one system call each.
@@ -104,7 +107,7 @@ fn groups() -> io::Result<[SocketAddrV4; 2]> {
 }
 
 impl Wire for RawWire {
-    fn send(&mut self, _now: Nanos, bytes: &[u8]) -> io::Result<bool> {
+    fn send(&mut self, bytes: &[u8]) -> io::Result<bool> {
         match self.sending.send(bytes) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
@@ -121,6 +124,10 @@ impl Wire for RawWire {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionRefused) => {}
             Err(error) => return Err(error),
         }
+        Ok(())
+    }
+
+    fn flush(&mut self, _now: Nanos) -> io::Result<()> {
         Ok(())
     }
 }
@@ -140,27 +147,28 @@ impl DriverWire {
     ) -> anyhow::Result<([DriverWire; 2], &'static str, Vec<String>)> {
         let mut node = Node::default();
         let groups = groups()?;
-        let mut end = |own: SocketAddrV4| {
+        let mut end = |own: SocketAddrV4, other: SocketAddrV4| {
             let mut driver = topology::driver(config, &mut node)?;
             let spec = |bind| EndpointSpec {
                 bind,
                 receive_buffer_bytes: SOCKET_BYTES,
                 send_buffer_bytes: SOCKET_BYTES,
             };
-            if addressing == Addressing::Multicast {
-                let interface = Ipv4Addr::LOCALHOST;
-                driver.open(&spec(Bind::Line { group: own, interface, source: None }))?;
-            }
-            let local = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
-            let sending = driver.open(&spec(Bind::Local { local, multicast_ttl: 1 }))?;
-            let address = match addressing {
-                Addressing::Unicast => driver.local_addr(sending),
-                Addressing::Multicast => own,
+            let (interface, local) = (Ipv4Addr::LOCALHOST, SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
+            let (sending, address) = match addressing {
+                Addressing::Unicast => {
+                    let both = driver.open(&spec(Bind::Local { local, multicast_ttl: 1 }))?;
+                    (both, driver.local_addr(both))
+                }
+                Addressing::Multicast => {
+                    driver.open(&spec(Bind::Line { group: own, interface, source: None }))?;
+                    (driver.open(&spec(Bind::Sender { local, to: other, multicast_ttl: 1 }))?, own)
+                }
             };
             anyhow::Ok((driver, sending, address))
         };
-        let (a, a_sending, a_address) = end(groups[0])?;
-        let (b, b_sending, b_address) = end(groups[1])?;
+        let (a, a_sending, a_address) = end(groups[0], groups[1])?;
+        let (b, b_sending, b_address) = end(groups[1], groups[0])?;
         let name = a.name();
         let wire = |driver, endpoint, to| DriverWire { driver, to: [Destination { endpoint, to }] };
         Ok(([wire(a, a_sending, b_address), wire(b, b_sending, a_address)], name, node.notices().to_vec()))
@@ -168,18 +176,19 @@ impl DriverWire {
 }
 
 impl Wire for DriverWire {
-    fn send(&mut self, now: Nanos, bytes: &[u8]) -> io::Result<bool> {
+    fn send(&mut self, bytes: &[u8]) -> io::Result<bool> {
         let sent = self.driver.transmit(&self.to, bytes.len(), |buffer| {
             buffer[..bytes.len()].copy_from_slice(bytes);
             bytes.len()
         });
-        self.driver.flush(now)?;
         Ok(sent.is_ok())
     }
 
     fn receive(&mut self, now: Nanos, mut on: impl FnMut(&[u8])) -> io::Result<()> {
-        // A driver finishes its sends when it is flushed, as agents do in every duty cycle.
-        self.driver.poll_rx(now, 16, |datagram| on(datagram.bytes))?;
+        self.driver.poll_rx(now, 16, |datagram| on(datagram.bytes)).map(drop)
+    }
+
+    fn flush(&mut self, now: Nanos) -> io::Result<()> {
         self.driver.flush(now)
     }
 }
@@ -255,15 +264,6 @@ fn ping(mut wire: impl Wire, play: Play<'_>, clock: &Clock, stop: &StopFlag) -> 
     while played.received < play.count && !stop.is_set() {
         let now = clock.now();
         let mut work = 0;
-        if played.sent < play.count && due(played.sent) <= now {
-            payload[..MIN_BYTES].copy_from_slice(&played.sent.to_le_bytes());
-            if wire.send(now, &payload[..play.bytes])? {
-                played.sent += 1;
-                work += 1;
-            }
-        } else if played.sent == play.count && now > moved + STRAGGLING {
-            break;
-        }
         wire.receive(now, |pong| {
             let number = pong.first_chunk().map_or(u64::MAX, |number| u64::from_le_bytes(*number));
             if number < played.sent {
@@ -274,6 +274,16 @@ fn ping(mut wire: impl Wire, play: Play<'_>, clock: &Clock, stop: &StopFlag) -> 
                 }
             }
         })?;
+        if played.sent < play.count && due(played.sent) <= now {
+            payload[..MIN_BYTES].copy_from_slice(&played.sent.to_le_bytes());
+            if wire.send(&payload[..play.bytes])? {
+                played.sent += 1;
+                work += 1;
+            }
+        } else if played.sent == play.count && now > moved + STRAGGLING {
+            break;
+        }
+        wire.flush(now)?;
         if work > 0 {
             moved = now;
         }
@@ -294,12 +304,13 @@ fn pong(mut wire: impl Wire, play: Play<'_>, clock: &Clock, over: &AtomicBool) -
         })?;
         let mut sent = 0;
         for ping in waiting.chunks_exact(play.bytes) {
-            if !wire.send(now, ping)? {
+            if !wire.send(ping)? {
                 break;
             }
             sent += 1;
         }
         waiting.drain(..sent * play.bytes);
+        wire.flush(now)?;
         idler.idle(sent);
     }
     Ok(())

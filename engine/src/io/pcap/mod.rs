@@ -154,7 +154,7 @@ impl Driver for PcapDriver {
     fn local_addr(&self, endpoint: EndpointId) -> SocketAddrV4 {
         match self.endpoints[usize::from(endpoint.0)] {
             Bind::Line { group, .. } => group,
-            Bind::Local { local, .. } => local,
+            Bind::Local { local, .. } | Bind::Sender { local, .. } => local,
         }
     }
 
@@ -223,6 +223,6 @@ fn wants(bind: &Bind, datagram: &Captured<'_>) -> bool {
         Bind::Line { group, source, .. } => {
             *group == datagram.destination && source.is_none_or(|source| source == *datagram.source.ip())
         }
-        Bind::Local { .. } => false,
+        Bind::Local { .. } | Bind::Sender { .. } => false,
     }
 }

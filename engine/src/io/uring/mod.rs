@@ -1,6 +1,11 @@
 //! Linux io_uring: datagrams arrive by multishot receives into buffers provided beforehand, and leave in batches, one
 //! call into the kernel for all. An idle poll reads two words of memory and calls nobody.
 //!
+//! A lone datagram does not take the ring's way, which is the longer one (a request, deferred work, a second look at
+//! the empty socket, a completion; each some 100 ns). For it the ring is the doorbell: when the kernel says that it
+//! has work for us, the endpoint where a datagram is likely (`guess`) is asked by a plain call, and the ring's work is
+//! done in the next poll, after the datagram was dealt with. What is sent alone leaves by a plain call as well.
+//!
 //! # Soundness
 //! The kernel writes receive buffers and reads send slots while our calls return. Three rules keep that sound:
 //! - That memory is reached by pointer only (`region`). A reference to a buffer exists only while we have its token
@@ -12,6 +17,7 @@
 //! - Each completion is popped once, and a buffer's token is made nowhere else.
 #![allow(unsafe_code)]
 
+mod guess;
 pub(in crate::io) mod option;
 mod receive;
 mod region;
@@ -30,9 +36,11 @@ use io_uring::{cqueue, opcode};
 use socket2::Socket;
 use tracing::warn;
 
+use self::guess::Guess;
 use self::receive::{Buffer, ReceiveBuffers};
 use self::ring::Ring;
 use self::send::SendQueue;
+use super::drops::DropsTurn;
 use super::{
     Busy, Destination, Driver, DriverConfig, DriverCounters, EndpointId, EndpointSpec, MAX_DESTINATIONS,
     Received, socket,
@@ -44,6 +52,8 @@ use crate::time::Nanos;
 const KIND: u64 = !0xffff_ffff;
 const RECEIVE: u64 = 1 << 32;
 const SEND: u64 = 2 << 32;
+/// So many messages at most leave by a plain call each: a datagram for two lines.
+const FEW_MESSAGES: usize = 2;
 
 /// The io_uring driver. It belongs to the thread that polls, transmits or flushes first; it may be made, and its
 /// endpoints opened, on another. It should be dropped on its thread or after that thread has ended.
@@ -54,21 +64,40 @@ pub struct UringDriver {
     endpoints: Vec<Endpoint>,
     /// Buffers filled by the kernel and not yet handed out, in order.
     inbox: VecDeque<Arrival>,
-    /// Endpoints without a receive in flight.
+    /// Endpoints that receive.
+    receiving: usize,
+    /// Those of them without a receive in flight.
     unarmed: Vec<u16>,
+    guess: Guess,
+    /// A datagram was received by a plain call, and the ring has not been told.
+    owes_ring: bool,
     max_datagram_bytes: usize,
     gro: bool,
+    drops: DropsTurn,
     counters: DriverCounters,
     /// Why the driver cannot go on.
     failure: Option<io::Error>,
 }
 
 struct Endpoint {
-    /// The ring has its own hold of the socket; this one keeps its group memberships until we are dropped.
-    _socket: Socket,
+    /// The ring has its own hold of the socket; this one is for plain calls, and keeps its group memberships until we
+    /// are dropped.
+    socket: Socket,
     local: SocketAddrV4,
     /// The socket's count of drops when it told us last.
     dropped: u32,
+}
+
+impl Endpoint {
+    /// The socket has dropped so many since it was opened, modulo 2^32. A datagram tells what was so when it came,
+    /// which may be less than is known.
+    fn count_dropped(&mut self, dropped: u32, counters: &mut DriverCounters) {
+        let more = dropped.wrapping_sub(self.dropped);
+        if more.cast_signed() > 0 {
+            counters.kernel_dropped_datagrams += u64::from(more);
+            self.dropped = dropped;
+        }
+    }
 }
 
 struct Arrival {
@@ -96,9 +125,13 @@ impl UringDriver {
             send: ManuallyDrop::new(send),
             endpoints: Vec::with_capacity(MAX_ENDPOINTS),
             inbox: VecDeque::with_capacity(config.receive_buffers),
+            receiving: 0,
             unarmed: Vec::with_capacity(MAX_ENDPOINTS),
+            guess: Guess::default(),
+            owes_ring: false,
             max_datagram_bytes: config.max_datagram_bytes,
             gro: config.gro,
+            drops: DropsTurn::default(),
             counters: DriverCounters::default(),
             failure: None,
         })
@@ -128,13 +161,51 @@ impl UringDriver {
             self.counters.rearms += 1;
         }
         if entry.result() < 0 {
-            let error = io::Error::from_raw_os_error(-entry.result());
-            if !socket::is_passing(&error) {
-                let local = self.endpoints[usize::from(index)].local;
-                let text = format!("cannot receive at {local}: {error}");
-                self.failure = Some(io::Error::new(error.kind(), text));
+            self.on_receive_error(index, &io::Error::from_raw_os_error(-entry.result()));
+        }
+    }
+
+    fn on_receive_error(&mut self, index: u16, error: &io::Error) {
+        if !socket::is_passing(error) {
+            let local = self.endpoints[usize::from(index)].local;
+            let text = format!("cannot receive at {local}: {error}");
+            self.failure = Some(io::Error::new(error.kind(), text));
+        }
+    }
+
+    /// The kernel says that it has work, which most likely is a datagram: receives it by a plain call where it is
+    /// likely to be. The ring's own work is still to be done then.
+    fn receive_directly<F: FnMut(Received<'_>)>(&mut self, on_datagram: &mut F) -> usize {
+        let Some(index) = self.guess.endpoint() else { return 0 };
+        match self.receive.receive_at(&self.endpoints[usize::from(index)].socket) {
+            Ok((buffer, len)) => {
+                let arrival = Arrival { endpoint: EndpointId(index), buffer, len };
+                let delivered = self.hand_out(&arrival, on_datagram);
+                self.receive.put_back(arrival.buffer);
+                self.guess.learn(index);
+                self.owes_ring = true;
+                delivered
+            }
+            Err(error) => {
+                self.on_receive_error(index, &error);
+                0
             }
         }
+    }
+
+    /// Lets the kernel do its work and take what is queued for it, and takes what it has completed.
+    fn enter(&mut self) -> io::Result<()> {
+        let is_idle = self.inbox.is_empty();
+        self.ring.enter()?;
+        self.reap();
+        // What follows a datagram that was received directly says nothing about where the next one will come.
+        if !std::mem::take(&mut self.owes_ring)
+            && is_idle
+            && let Some(first) = self.inbox.front()
+        {
+            self.guess.learn(first.endpoint.0);
+        }
+        Ok(())
     }
 
     /// Starts a receive at every endpoint that has none, once there are buffers for it.
@@ -148,6 +219,17 @@ impl UringDriver {
                 self.unarmed.push(index);
                 return;
             }
+        }
+    }
+
+    /// Sends a few messages by plain calls, unless older ones are in flight. Those that find no room are left ready.
+    fn send_directly(&mut self) {
+        if self.send.ready() > FEW_MESSAGES || self.send.in_flight() > 0 {
+            return;
+        }
+        let (endpoints, counters) = (&self.endpoints, &mut self.counters);
+        while self.send.send_next(|endpoint| endpoints[usize::from(endpoint.0)].socket.as_raw_fd(), counters)
+        {
         }
     }
 
@@ -184,9 +266,7 @@ impl UringDriver {
         };
         let (endpoint, counters) = (arrival.endpoint, &mut self.counters);
         if let Some(dropped) = datagram.dropped {
-            let known = &mut self.endpoints[usize::from(endpoint.0)].dropped;
-            counters.kernel_dropped_datagrams += u64::from(dropped.wrapping_sub(*known));
-            *known = dropped;
+            self.endpoints[usize::from(endpoint.0)].count_dropped(dropped, counters);
         }
         if datagram.truncated {
             counters.truncated_datagrams += 1;
@@ -214,6 +294,15 @@ impl UringDriver {
         }
     }
 
+    /// What a plain call receives may come without the count of drops.
+    fn ask_for_drops(&mut self, now: Nanos) {
+        let Some(turn) = self.drops.take(now, self.endpoints.len()) else { return };
+        let endpoint = &mut self.endpoints[turn];
+        if let Ok(dropped) = option::dropped_datagrams(&endpoint.socket) {
+            endpoint.count_dropped(dropped, &mut self.counters);
+        }
+    }
+
     fn check(&mut self) -> io::Result<()> {
         self.failure.take().map_or(Ok(()), Err)
     }
@@ -232,9 +321,16 @@ impl Driver for UringDriver {
         }
         let local = socket::local_addr(&socket)?;
         self.ring.register_file(index as u32, socket.as_raw_fd())?;
-        self.endpoints.push(Endpoint { _socket: socket, local, dropped: 0 });
-        self.unarmed.push(index as u16);
-        Ok(EndpointId(index as u16))
+        let endpoint = EndpointId(index as u16);
+        if socket::is_connected(&socket) {
+            self.send.set_connected(endpoint);
+        }
+        if !spec.bind.only_sends() {
+            self.unarmed.push(endpoint.0);
+            self.receiving += 1;
+        }
+        self.endpoints.push(Endpoint { socket, local, dropped: 0 });
+        Ok(endpoint)
     }
 
     fn local_addr(&self, endpoint: EndpointId) -> SocketAddrV4 {
@@ -243,17 +339,23 @@ impl Driver for UringDriver {
 
     fn poll_rx<F: FnMut(Received<'_>)>(
         &mut self,
-        _now: Nanos,
+        now: Nanos,
         limit: usize,
         mut on_datagram: F,
     ) -> io::Result<usize> {
         self.ring.enable()?;
+        self.ask_for_drops(now);
         self.reap();
         let mut delivered = self.deliver(limit, &mut on_datagram);
         self.arm();
+        if delivered == 0 && !self.owes_ring && self.ring.has_work() {
+            delivered = self.receive_directly(&mut on_datagram);
+            if self.owes_ring {
+                return Ok(delivered);
+            }
+        }
         while delivered < limit && self.ring.wants_enter() {
-            self.ring.enter()?;
-            self.reap();
+            self.enter()?;
             let more = self.deliver(limit - delivered, &mut on_datagram);
             self.arm();
             delivered += more;
@@ -289,10 +391,11 @@ impl Driver for UringDriver {
     fn flush(&mut self, _now: Nanos) -> io::Result<()> {
         self.ring.enable()?;
         self.reap();
+        self.send_directly();
         self.submit();
-        if self.ring.wants_enter() {
-            self.ring.enter()?;
-            self.reap();
+        // Work that the kernel has for us is for the next poll.
+        if self.ring.has_entries() {
+            self.enter()?;
         }
         self.check()
     }
@@ -310,7 +413,7 @@ impl Drop for UringDriver {
     fn drop(&mut self) {
         // SAFETY: the ring is not used after; `self` is being dropped.
         let ring = unsafe { ManuallyDrop::take(&mut self.ring) };
-        let mut armed = self.endpoints.len() - self.unarmed.len();
+        let mut armed = self.receiving - self.unarmed.len();
         let (send, counters) = (&mut self.send, &mut self.counters);
         let let_go = ring.close(|completion| {
             if let Some(entry) = completion {

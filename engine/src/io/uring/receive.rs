@@ -3,10 +3,12 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::num::NonZeroUsize;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::types::{BufRingEntry, Fixed, RecvMsgOut};
 use io_uring::{opcode, squeue};
+use socket2::Socket;
 
 use super::region::{CACHE_LINE_BYTES, Region};
 use super::ring::Ring;
@@ -40,6 +42,10 @@ pub(super) struct ReceiveBuffers {
     header: libc::msghdr,
     /// Bytes of a buffer that the kernel may use, so that a longer datagram is cut and shows it.
     usable_bytes: usize,
+    /// Runs of datagrams may come.
+    gro: bool,
+    /// The buffer that is never provided: for receives by plain calls.
+    own: Option<Buffer>,
     /// Entries ever put into the ring, modulo 2^16.
     tail: u16,
     /// Buffers that are ours at the moment.
@@ -62,10 +68,12 @@ impl ReceiveBuffers {
         header.msg_controllen = control_bytes as _;
         let mut buffers = ReceiveBuffers {
             ring: Region::new(count, size_of::<BufRingEntry>())?,
-            buffers: Region::new(count, usable_bytes.next_multiple_of(CACHE_LINE_BYTES))?,
+            buffers: Region::new(count + 1, usable_bytes.next_multiple_of(CACHE_LINE_BYTES))?,
             shared_header: Region::new(1, size_of::<libc::msghdr>())?,
             header,
             usable_bytes,
+            gro,
+            own: Some(Buffer(count as u16)),
             tail: 0,
             held: count,
         };
@@ -90,9 +98,77 @@ impl ReceiveBuffers {
     /// # Safety
     /// `id` is of a completion popped just now, and is taken once.
     pub(super) unsafe fn take(&mut self, id: u16) -> Buffer {
-        assert!(usize::from(id) < self.buffers.count(), "the kernel names a buffer we never gave it");
+        assert!(usize::from(id) < self.ring.count(), "the kernel names a buffer we never gave it");
         self.held += 1;
         Buffer(id)
+    }
+
+    /// Receives at `socket` by a plain call, laid out as the ring does it, and gives the buffer and how much of it was
+    /// written; to be put back by [`ReceiveBuffers::put_back`].
+    ///
+    /// # Errors
+    /// What the kernel says, `WouldBlock` when there is nothing.
+    pub(super) fn receive_at(&mut self, socket: &Socket) -> io::Result<(Buffer, usize)> {
+        let buffer = self.own.take().ok_or(io::ErrorKind::WouldBlock)?;
+        match self.fill(&buffer, socket) {
+            Ok(len) => Ok((buffer, len)),
+            Err(error) => {
+                self.own = Some(buffer);
+                Err(error)
+            }
+        }
+    }
+
+    /// Puts the buffer of a plain call back.
+    pub(super) fn put_back(&mut self, buffer: Buffer) {
+        self.own = Some(buffer);
+    }
+
+    // The lengths in a msghdr have other types with other C libraries.
+    #[allow(clippy::unnecessary_cast)]
+    fn fill(&self, buffer: &Buffer, socket: &Socket) -> io::Result<usize> {
+        let socket = socket.as_raw_fd();
+        let start = self.buffers.slot(usize::from(buffer.0));
+        let control_at = HEAD_BYTES + NAME_BYTES;
+        let payload_at = control_at + self.header.msg_controllen as usize;
+        let mut header = self.header;
+        // SAFETY: the slot has `usable_bytes` bytes, of which these are parts that do not overlap, and we have its
+        // token: nobody else reads or writes it.
+        let (name, control, payload) =
+            unsafe { (start.add(HEAD_BYTES), start.add(control_at), start.add(payload_at)) };
+        let room = self.usable_bytes - payload_at;
+        let received = if self.gro {
+            let mut part = libc::iovec { iov_base: payload.cast(), iov_len: room };
+            header.msg_name = name.cast();
+            header.msg_control = control.cast();
+            header.msg_iov = &raw mut part;
+            header.msg_iovlen = 1;
+            // SAFETY: the header names memory that is there and ours until the call returns.
+            unsafe { libc::recvmsg(socket, &raw mut header, libc::MSG_DONTWAIT) }
+        } else {
+            // The same without control data, which is only for runs needed at once, is a shorter call. It gives the
+            // whole length of what it cuts off.
+            let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
+            let name_length = &raw mut header.msg_namelen;
+            // SAFETY: as above.
+            let length =
+                unsafe { libc::recvfrom(socket, payload.cast(), room, flags, name.cast(), name_length) };
+            header.msg_controllen = 0;
+            header.msg_flags = if length > room as isize { libc::MSG_TRUNC } else { 0 };
+            length.min(room as isize)
+        };
+        if received < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let head = [
+            header.msg_namelen as u32,
+            header.msg_controllen as u32,
+            received as u32,
+            header.msg_flags as u32,
+        ];
+        // SAFETY: the head lies before the name in the same slot, which is aligned to a cache line.
+        unsafe { start.cast::<[u32; 4]>().write(head) };
+        Ok(payload_at + received as usize)
     }
 
     /// The datagram, or the run of datagrams, in `buffer`, of whose bytes the kernel wrote `len`.

@@ -87,7 +87,17 @@ impl Ring {
         self.ring.completion().next()
     }
 
-    /// Whether the kernel has work that waits for us to enter, or we have entries for it.
+    /// Whether the kernel has work that waits for us to enter: something has happened at a socket.
+    pub(super) fn has_work(&mut self) -> bool {
+        self.ring.submission().taskrun()
+    }
+
+    /// Whether we have entries for the kernel.
+    pub(super) fn has_entries(&mut self) -> bool {
+        !self.ring.submission().is_empty()
+    }
+
+    /// Whether there is any reason to enter.
     pub(super) fn wants_enter(&mut self) -> bool {
         let queue = self.ring.submission();
         queue.taskrun() || !queue.is_empty() || queue.cq_overflow()

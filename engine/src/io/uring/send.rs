@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddrV4;
+use std::os::fd::RawFd;
 
 use super::region::{CACHE_LINE_BYTES, Region};
 use crate::io::{Destination, DriverConfig, DriverCounters, EndpointId, MAX_DESTINATIONS};
@@ -64,6 +65,8 @@ pub(super) struct SendQueue {
     in_flight: usize,
     /// Longest datagram that each endpoint can segment: 0 where the kernel cannot.
     segmentable_bytes: Vec<usize>,
+    /// Endpoints whose socket is connected, and takes no address.
+    connected: Vec<bool>,
 }
 
 impl SendQueue {
@@ -91,12 +94,18 @@ impl SendQueue {
             ready: VecDeque::with_capacity(jobs),
             in_flight: 0,
             segmentable_bytes: vec![if config.gso { MAX_DATAGRAM_BYTES } else { 0 }; MAX_ENDPOINTS],
+            connected: vec![false; MAX_ENDPOINTS],
         })
     }
 
     /// How many messages there are: two lines for each slot, and always enough for one datagram.
     pub(super) fn messages(config: &DriverConfig) -> usize {
         (2 * config.send_slots).max(MAX_DESTINATIONS)
+    }
+
+    /// The socket of `endpoint` sends to one receiver only.
+    pub(super) fn set_connected(&mut self, endpoint: EndpointId) {
+        self.connected[usize::from(endpoint.0)] = true;
     }
 
     /// Room for one more datagram to `destinations` receivers?
@@ -175,10 +184,46 @@ impl SendQueue {
         Some((index, self.jobs[usize::from(index)].endpoint, self.prepare(index)))
     }
 
+    /// Sends the next message by a plain call, the shortest there is for it; false when there is none, or when its
+    /// socket, which `socket_of` gives, has no room: then it is the next again.
+    pub(super) fn send_next(
+        &mut self,
+        socket_of: impl FnOnce(EndpointId) -> RawFd,
+        counters: &mut DriverCounters,
+    ) -> bool {
+        const FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        let Some((index, endpoint, header)) = self.next_ready() else { return false };
+        let socket = socket_of(endpoint);
+        // SAFETY: the message is not in flight but here, so that nobody writes to it; the header and all that it
+        // names lie in the send memory, and stay as they are until the call returns.
+        let sent = unsafe {
+            let header = &*header;
+            if header.msg_iovlen == 1 {
+                let part = *header.msg_iov;
+                let (name, length) = (header.msg_name.cast::<libc::sockaddr>(), header.msg_namelen);
+                libc::sendto(socket, part.iov_base, part.iov_len, FLAGS, name, length)
+            } else {
+                libc::sendmsg(socket, header, FLAGS)
+            }
+        };
+        let errno = if sent < 0 { io::Error::last_os_error().raw_os_error() } else { None };
+        if errno == Some(libc::EAGAIN) {
+            self.put_back(index);
+            return false;
+        }
+        self.complete(index, errno.map_or(sent as i32, |errno| -errno), counters);
+        true
+    }
+
     /// The kernel had no room: the message is the next again.
     pub(super) fn put_back(&mut self, index: u16) {
         self.in_flight -= 1;
         self.ready.push_front(index);
+    }
+
+    /// Messages to submit.
+    pub(super) fn ready(&self) -> usize {
+        self.ready.len()
     }
 
     /// Messages that the kernel has.
@@ -199,6 +244,10 @@ impl SendQueue {
             let header = &raw mut (*message).header;
             (*header).msg_name = (&raw mut (*message).name).cast();
             (*header).msg_namelen = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+            if self.connected[usize::from(job.endpoint.0)] {
+                (*header).msg_name = std::ptr::null_mut();
+                (*header).msg_namelen = 0;
+            }
             let parts = (&raw mut (*message).parts).cast::<libc::iovec>();
             (*header).msg_iov = parts.add(job.single.unwrap_or(0));
             (*header).msg_iovlen = if job.single.is_some() { 1 } else { job.parts } as _;

@@ -65,6 +65,7 @@ use self::lane::Frame;
 use self::neighbours::Neighbours;
 use self::port::{Port, Share};
 use self::program::{Program, ProgramOptions};
+use super::drops::DropsTurn;
 use super::udp::UdpDriver;
 use super::{
     Bind, Busy, Destination, Driver, DriverConfig, DriverCounters, EndpointId, EndpointSpec,
@@ -77,8 +78,6 @@ use crate::time::Nanos;
 const LOOK_EVERY: Nanos = Nanos::from_micros(20);
 /// How long a socket that had something is asked at every poll.
 const WARM_FOR: Nanos = Nanos::from_millis(2);
-/// Every queue is asked for what the kernel dropped once in this time.
-const DROPS_ASKED_EVERY: Nanos = Nanos::from_secs(1);
 /// Time to live of datagrams to hosts.
 const TTL: u8 = 64;
 
@@ -104,8 +103,7 @@ pub struct XdpDriver {
     next_look: Nanos,
     /// No socket is warm after that.
     any_warm_until: Nanos,
-    next_drops: Nanos,
-    drops_turn: usize,
+    drops: DropsTurn,
     counters: DriverCounters,
 }
 
@@ -156,8 +154,7 @@ impl XdpDriver {
             turn: 0,
             next_look: Nanos::ZERO,
             any_warm_until: Nanos::ZERO,
-            next_drops: Nanos::ZERO,
-            drops_turn: 0,
+            drops: DropsTurn::default(),
             counters: DriverCounters::default(),
         })
     }
@@ -171,7 +168,7 @@ impl XdpDriver {
     fn bypass(&mut self, bind: &Bind, endpoint: EndpointId, local: SocketAddrV4) -> io::Result<usize> {
         let address = match bind {
             Bind::Line { group, interface, .. } if group.ip().is_multicast() => *interface,
-            Bind::Line { .. } | Bind::Local { .. } => *local.ip(),
+            _ => *local.ip(),
         };
         let port = Port::at(address, &self.config)?;
         let at = match self.ports.iter().position(|known| Arc::ptr_eq(known, &port)) {
@@ -240,11 +237,9 @@ impl XdpDriver {
 
     /// Asks one queue, in turn, what the kernel dropped there.
     fn ask_for_drops(&mut self, now: Nanos) {
-        if now < self.next_drops {
-            return;
-        }
+        let queues = self.attachments.iter().map(|attachment| attachment.share.sockets.len()).sum();
+        let Some(turn) = self.drops.take(now, queues) else { return };
         let mut sockets: usize = 0;
-        let turn = self.drops_turn;
         for Attachment { share, .. } in &mut self.attachments {
             if let Some(socket) = turn.checked_sub(sockets).and_then(|at| share.sockets.get_mut(at)) {
                 let counted = socket.newly_counted();
@@ -253,8 +248,6 @@ impl XdpDriver {
             }
             sockets += share.sockets.len();
         }
-        self.drops_turn = (turn + 1) % sockets.max(1);
-        self.next_drops = now + Nanos(DROPS_ASKED_EVERY.0 / sockets.max(1) as u64);
     }
 
     /// Room for a datagram to `to`, whichever way it goes?
@@ -400,7 +393,7 @@ impl Driver for XdpDriver {
         };
         let (multicast_ttl, source) = match spec.bind {
             Bind::Line { source, .. } => (0, source),
-            Bind::Local { multicast_ttl, .. } => (multicast_ttl, None),
+            Bind::Local { multicast_ttl, .. } | Bind::Sender { multicast_ttl, .. } => (multicast_ttl, None),
         };
         self.endpoints.push(Endpoint { local, attachment, multicast_ttl, source, warm_until: Nanos::ZERO });
         Ok(id)

@@ -212,7 +212,7 @@ impl Net {
         let (local, group) = match *bind {
             Bind::Line { group, source, .. } if group.ip().is_multicast() => (group, Some((group, source))),
             Bind::Line { group, .. } => (group, None),
-            Bind::Local { local, .. } => {
+            Bind::Local { local, .. } | Bind::Sender { local, .. } => {
                 let ip = if local.ip().is_unspecified() { own } else { *local.ip() };
                 let port = match local.port() {
                     0 => {
