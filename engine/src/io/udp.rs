@@ -15,7 +15,7 @@ use super::{
 use crate::limits::MAX_ENDPOINTS;
 use crate::time::Nanos;
 
-/// Datagrams taken from one endpoint before the next has its turn.
+/// Datagrams taken from one endpoint at most before the next has its turn.
 const TURN: usize = 32;
 
 /// The portable driver. Datagrams leave at once, inside [`Driver::transmit`]; only what a socket has no room for waits
@@ -39,6 +39,9 @@ struct Endpoint {
     /// What the kernel said at last; only Linux says.
     dropped: u32,
     is_connected: bool,
+    /// Datagrams taken in its next turn: one, so that a lone datagram is dealt with before anybody looks for another,
+    /// and twice as many after each turn that left some behind.
+    turn: usize,
 }
 
 impl UdpDriver {
@@ -70,7 +73,7 @@ impl UdpDriver {
     ) -> io::Result<usize> {
         self.ask_for_drops(now);
         let before = self.counters.received_datagrams;
-        self.receive(usize::from(endpoint.0), TURN.min(limit), on_datagram)?;
+        self.receive(usize::from(endpoint.0), limit, on_datagram)?;
         Ok((self.counters.received_datagrams - before) as usize)
     }
 
@@ -80,21 +83,26 @@ impl UdpDriver {
         self.backlog.has_room(destinations)
     }
 
-    /// Receives at one endpoint until it is empty or `limit` is reached.
+    /// Receives at one endpoint until it is empty, or its turn or `limit` is over.
     fn receive<F: FnMut(Received<'_>)>(
         &mut self,
         index: usize,
         limit: usize,
         on_datagram: &mut F,
     ) -> io::Result<usize> {
-        let endpoint = &self.endpoints[index];
+        let endpoint = &mut self.endpoints[index];
+        let limit = endpoint.turn.min(limit);
+        endpoint.turn = TURN.min(2 * endpoint.turn);
         let max_bytes = self.buffer.len() - 1;
         let mut received = 0;
         while received < limit {
             let (len, from) = match endpoint.socket.recv_from(&mut self.buffer) {
                 Ok((len, SocketAddr::V4(from))) => (len, from),
                 Ok((_, SocketAddr::V6(_))) => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    endpoint.turn = 1;
+                    break;
+                }
                 Err(error) if socket::is_passing(&error) => {
                     received += 1;
                     continue;
@@ -140,7 +148,7 @@ impl Driver for UdpDriver {
             self.receiving.push(index);
         }
         let is_connected = socket::is_connected(&socket);
-        self.endpoints.push(Endpoint { socket: socket.into(), local, dropped: 0, is_connected });
+        self.endpoints.push(Endpoint { socket: socket.into(), local, dropped: 0, is_connected, turn: 1 });
         Ok(EndpointId(index))
     }
 
@@ -163,7 +171,7 @@ impl Driver for UdpDriver {
             }
             self.turn = (self.turn + 1) % self.receiving.len();
             let index = usize::from(self.receiving[self.turn]);
-            received += self.receive(index, TURN.min(limit - received), &mut on_datagram)?;
+            received += self.receive(index, limit - received, &mut on_datagram)?;
         }
         Ok((self.counters.received_datagrams - before) as usize)
     }
