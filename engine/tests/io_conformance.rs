@@ -268,7 +268,8 @@ fn lone_datagrams_are_found_wherever_they_come(stage: impl Stage) {
             seen.push(endpoint);
         }
         let mut expected: Vec<EndpointId> = together.iter().map(|&line| lines[line].0).collect();
-        (seen.sort(), expected.sort());
+        seen.sort();
+        expected.sort();
         assert_eq!(seen, expected, "datagram {number}");
     }
 }
