@@ -6,6 +6,9 @@ use seqcast::bench::echo::{Addressing, DriverWire, MAX_BYTES, MIN_BYTES, RawWire
 use seqcast::bench::{ROUND_TRIP, Report, Session, Subject, Variant, driver_name, round_trips};
 use seqcast_engine::config::IoDriver;
 
+#[cfg(feature = "aeron")]
+use crate::aeron::AeronWire;
+
 /// Our drivers that are measured.
 const DRIVERS: [IoDriver; 2] = [IoDriver::Udp, IoDriver::Uring];
 const ADDRESSINGS: [Addressing; 2] = [Addressing::Unicast, Addressing::Multicast];
@@ -32,13 +35,18 @@ fn bytes(text: &str) -> Result<usize, String> {
 enum Who {
     Raw(Addressing),
     Ours(IoDriver, Addressing),
+    #[cfg(feature = "aeron")]
+    Aeron(Addressing),
 }
 
 impl Who {
     fn all() -> Vec<Who> {
         let of = |addressing| {
-            let ours = DRIVERS.map(|driver| Who::Ours(driver, addressing));
-            [Who::Raw(addressing)].into_iter().chain(ours)
+            let mut all = vec![Who::Raw(addressing)];
+            all.extend(DRIVERS.map(|driver| Who::Ours(driver, addressing)));
+            #[cfg(feature = "aeron")]
+            all.push(Who::Aeron(addressing));
+            all
         };
         ADDRESSINGS.into_iter().flat_map(of).collect()
     }
@@ -46,6 +54,8 @@ impl Who {
     fn addressing(self) -> Addressing {
         match self {
             Who::Raw(addressing) | Who::Ours(_, addressing) => addressing,
+            #[cfg(feature = "aeron")]
+            Who::Aeron(addressing) => addressing,
         }
     }
 
@@ -53,6 +63,8 @@ impl Who {
         let who = match self {
             Who::Raw(_) => "raw sockets",
             Who::Ours(driver, _) => driver_name(driver),
+            #[cfg(feature = "aeron")]
+            Who::Aeron(_) => "Aeron",
         };
         let how = match self.addressing() {
             Addressing::Unicast => "unicast",
@@ -85,10 +97,15 @@ pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<Report> {
             variant.notices.extend(notices);
             round_trips(session, ends, args.rate, args.bytes, variant)
         }
+        #[cfg(feature = "aeron")]
+        Who::Aeron(addressing) => {
+            variant.threads = vec!["each thread has its driver in invoker mode".into()];
+            round_trips(session, AeronWire::pair(addressing)?, args.rate, args.bytes, variant)
+        }
     })?;
     for of in &who {
         for to in who.iter().filter(|to| to.addressing() == of.addressing()) {
-            if let (Who::Ours(..), Who::Raw(_)) = (of, to) {
+            if matches!(of, Who::Ours(..)) && !matches!(to, Who::Ours(..)) {
                 let (of, to) = (of.name(), to.name());
                 for quantile in ["p50", "p90"] {
                     let figure = format!("{ROUND_TRIP}: {quantile}");
@@ -98,5 +115,6 @@ pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<Report> {
             }
         }
     }
+    crate::without_aeron(&mut report);
     Ok(report)
 }

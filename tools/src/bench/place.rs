@@ -87,13 +87,17 @@ impl Place {
     /// How each of `threads` threads rests. More threads than cores never spin: each would wait for the other's end of
     /// its time slice.
     pub fn idler(&self, threads: usize) -> Idler {
+        self.rest(threads).idler()
+    }
+
+    /// As [`Place::idler`], for a runner.
+    pub fn rest(&self, threads: usize) -> IdleStrategy {
         let idle = if threads > self.cores() { Idle::Yield } else { self.idle };
         match idle {
             Idle::Spin => IdleStrategy::BusySpin,
             Idle::Yield => IdleStrategy::Yield,
             Idle::Backoff | Idle::Sleep => IdleStrategy::backoff(),
         }
-        .idler()
     }
 
     /// Lays `roles` out on threads: the roles of each thread.
