@@ -78,7 +78,7 @@ impl Sending for Claim {
     fn send(&mut self, messages: &[Message]) -> usize {
         each(messages, |message| match self.0.try_claim(MESSAGE_BYTES) {
             Ok(mut claim) => {
-                claim.copy_from_slice(message);
+                claim.write(message);
                 claim.commit();
                 true
             }
@@ -99,7 +99,7 @@ impl Sending for BatchClaim {
         let mut batch = self.0.batch();
         each(messages, |message| match batch.try_claim(MESSAGE_BYTES) {
             Ok(mut claim) => {
-                claim.copy_from_slice(message);
+                claim.write(message);
                 claim.commit();
                 true
             }
