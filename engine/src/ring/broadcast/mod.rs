@@ -13,10 +13,10 @@
 //! Another process can tap the ring (see [`attach`]) and nothing else: no other process can hold the writer or change
 //! a byte.
 //!
-//! **Writing.** A [`Claim`] is private memory of the writer; committing copies it into the ring, word by word. This
-//! one copy is what lets taps race with the writer soundly, and makes giving a claim up free. Who has the message as
-//! bytes already passes it to [`Writer::try_publish`] and saves the copy. Records stand at multiples of 8 bytes:
-//! whole cache lines measured no faster and hold fewer messages.
+//! **Writing.** A [`Claim`] is room in the ring that is written from its beginning to its end, part by part, and then
+//! committed; nothing is staged. Only whole words are ever stored, atomically, which lets taps race with the writer
+//! soundly: so a claim cannot be lent as bytes. Records stand at multiples of 8 bytes: at multiples of 16 bytes, or of
+//! whole cache lines, they measured no faster, and the ring holds fewer.
 //!
 //! **Joining.** A reader or guest takes a free slot and is let in by the writer's next claim, at the position of that
 //! claim: it sees every message claimed after [`Subscriptions::reader`] returned. Readers made before the first claim

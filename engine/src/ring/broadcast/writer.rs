@@ -116,8 +116,11 @@ impl Writer {
         self.full_total
     }
 
+    // What follows is inlined always: in a call of its own, the writer stores registers beside its messages, and how
+    // many stores wait for lines that readers have is what bounds it.
+
     /// Whether the record of a message of `len` bytes can be written at `next`, having made room if need be.
-    #[inline]
+    #[inline(always)]
     fn has_room(&mut self, len: usize) -> bool {
         if self.shared.roster().load(Ordering::Acquire) != self.roster {
             self.admit();
@@ -189,7 +192,7 @@ impl Writer {
         admitted.map(|taken| taken.position.load(Ordering::Acquire)).fold(self.next, u64::min)
     }
 
-    #[inline]
+    #[inline(always)]
     fn append(&mut self, message: &[u8]) -> bool {
         let has_room = self.has_room(message.len());
         if has_room {
@@ -202,7 +205,7 @@ impl Writer {
     }
 
     /// The claim of a message of `len` bytes for which there is room.
-    #[inline]
+    #[inline(always)]
     fn claim(&mut self, len: usize) -> Claim<'_> {
         let data = self.shared.data();
         let record = &data[index(data, self.next)..][..1 + len.div_ceil(WORD_BYTES)];
@@ -283,7 +286,7 @@ impl Claim<'_> {
     ///
     /// # Panics
     /// When there are more of them than were claimed.
-    #[inline]
+    #[inline(always)]
     pub fn write(&mut self, bytes: &[u8]) {
         assert!(bytes.len() <= self.len - self.written, "more is written than was claimed");
         let words = &self.record[1 + self.written / WORD_BYTES..];
@@ -295,7 +298,7 @@ impl Claim<'_> {
     }
 
     /// Appends the message to the ring. What was not written of it is zeros.
-    #[inline]
+    #[inline(always)]
     pub fn commit(self) {
         for word in &self.record[1 + self.written.div_ceil(WORD_BYTES)..] {
             word.store(0, Ordering::Relaxed);
