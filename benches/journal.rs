@@ -47,7 +47,9 @@ fn frames(len: usize) -> Vec<u8> {
 fn number(sequencer: &mut Sequencer, source_seq: u64, payload: &[u8], slot: &mut [u8]) {
     let source_seq = SeqNo::new(source_seq).expect("not 0");
     match sequencer.admit(1, SourceId(0), session(), source_seq, payload.len()) {
-        Admit::Frame(header) => sequencer.seal(header, payload, slot),
+        Admit::Frame(header) => {
+            frame::seal(slot, sequencer.seal(header, payload), payload);
+        }
         other => panic!("{other:?}"),
     }
 }

@@ -229,26 +229,35 @@ impl fmt::Debug for Frame<'_> {
     }
 }
 
-/// Writes `header` and `payload` as one frame into `out` and seals it: length, version and CRC are filled in here.
-/// Gives the CRC, which the next frame carries as `previous_crc`.
+/// Seals the frame of `header` and `payload`: fills in length, version and CRC, which the next frame carries as
+/// `previous_crc`. What this gives, the payload and zeros up to [`framed_bytes`] are the frame.
 ///
 /// # Panics
-/// When `out` is not exactly [`framed_bytes`] of the payload long (the caller claimed the wrong room), or the payload
-/// is longer than [`MAX_MESSAGE_BYTES`].
-pub fn seal(out: &mut [u8], mut header: Header, payload: &[u8]) -> u32 {
+/// When the payload is longer than [`MAX_MESSAGE_BYTES`].
+#[inline]
+pub fn sealed(mut header: Header, payload: &[u8]) -> Header {
     assert!(payload.len() <= MAX_MESSAGE_BYTES, "a message fits a datagram");
-    assert_eq!(out.len(), framed_bytes(payload.len()), "the slot is claimed for this frame");
     header.len = U32::new(payload.len() as u32);
     header.version = VERSION;
     header.reserved = [0; 6];
+    let crc = crc32c::crc32c(&header.as_bytes()[CRC_FROM..]);
+    header.crc = U32::new(crc32c::crc32c_append(crc, payload));
+    header
+}
+
+/// Writes the frame of `header` and `payload` into `out`, [`sealed`], and gives its CRC.
+///
+/// # Panics
+/// When `out` is not exactly [`framed_bytes`] of the payload long, or the payload is longer than [`MAX_MESSAGE_BYTES`].
+pub fn seal(out: &mut [u8], header: Header, payload: &[u8]) -> u32 {
+    let header = sealed(header, payload);
+    assert_eq!(out.len(), framed_bytes(payload.len()), "the slot is as long as this frame");
     let (head, body) = out.split_at_mut(HEADER_BYTES);
     head.copy_from_slice(header.as_bytes());
     let (message, padding) = body.split_at_mut(payload.len());
     message.copy_from_slice(payload);
     padding.fill(0);
-    let crc = crc32c::crc32c(&out[CRC_FROM..HEADER_BYTES + payload.len()]);
-    out[4..8].copy_from_slice(&crc.to_le_bytes());
-    crc
+    header.crc.get()
 }
 
 #[cfg(test)]
@@ -360,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "claimed for this frame")]
+    #[should_panic(expected = "as long as this frame")]
     fn a_slot_of_another_length_is_a_bug() {
         seal(&mut [0; 64], header(), b"hello");
     }

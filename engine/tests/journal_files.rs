@@ -17,6 +17,7 @@ use seqcast_engine::journal::{
 use seqcast_engine::mem::store::{Store, StoreError};
 use seqcast_engine::sequencer::{Admit, Sequencer, SourceId};
 use seqcast_wire::{SeqNo, Session};
+use zerocopy::IntoBytes;
 
 const DIR: &str = "SEQCAST_TEST_JOURNAL";
 const SOURCE: SourceId = SourceId(2);
@@ -55,7 +56,7 @@ impl Primary {
         let Admit::Frame(header) = admit else { panic!("{admit:?}") };
         self.next = self.next.next();
         let mut slot = vec![0; frame::framed_bytes(payload.len())];
-        self.sequencer.seal(header, payload, &mut slot);
+        frame::seal(&mut slot, self.sequencer.seal(header, payload), payload);
         slot
     }
 }
@@ -580,12 +581,10 @@ fn write_the_corpus() {
     newer[12] = 2;
     let crc = crc32c::crc32c(&newer[12..HEADER_BYTES]);
     newer[8..12].copy_from_slice(&crc.to_le_bytes());
-    let mut end = [0; frame::HEADER_BYTES];
-    primary.sequencer.end_session(0, &mut end).unwrap();
-    let mut last = *frame::Frame::parse(&end).unwrap().header();
-    last.previous_crc = last.crc;
-    let mut beyond = end;
-    frame::seal(&mut beyond, last, &[]);
+    let end = primary.sequencer.end_session(0).unwrap();
+    let mut beyond = [0; frame::HEADER_BYTES];
+    frame::seal(&mut beyond, frame::Header { previous_crc: end.crc, ..end }, &[]);
+    let end = end.as_bytes();
     let bare = |name: &str, index| [header(name, index).encode().to_vec(), frames.concat()].concat();
     let cases: Vec<(&str, Vec<u8>)> = vec![
         ("whole", whole.clone()),

@@ -103,7 +103,8 @@ fn one_reader_is_waited_for_across_padding_claims_and_batches() {
         let mut batch = writer.batch();
         batch.try_publish(&[7; 0]).unwrap();
         let mut claim = batch.try_claim(8).unwrap();
-        claim.fill(7);
+        claim.write(&[7; 3]);
+        claim.write(&[7; 5]);
         claim.commit();
         drop(batch);
         // One word is left before the end: padding. The record itself has to wait for the reader.

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use proptest::prelude::*;
 use seqcast_engine::mem::{Region, RegionSpec, RegionView};
 use seqcast_engine::ring::broadcast::{
-    self, AttachError, CreateError, Evicted, Guest, NoSlot, Overrun, Reader, Refused, RingSpec,
+    self, AttachError, Claim, CreateError, Evicted, Guest, NoSlot, Overrun, Reader, Refused, RingSpec,
     Subscriptions, Tap, Writer,
 };
 
@@ -26,12 +26,19 @@ fn message(number: usize, len: usize) -> Vec<u8> {
     (0..len).map(|at| (number * 31 + at * 7) as u8).collect()
 }
 
+/// The same, when only `parts` of it are written.
+fn message_in(number: usize, len: usize, parts: &[usize]) -> Vec<u8> {
+    let mut message = message(number, len);
+    message[len.min(parts.iter().sum())..].fill(0);
+    message
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Publish(usize),
-    Claim(usize),
-    Abort(usize),
-    Batch(Vec<usize>),
+    Claim(usize, Parts),
+    Abort(usize, Parts),
+    Batch(Vec<(usize, Parts)>),
     AddReader,
     AddGuest,
     AddTap,
@@ -44,6 +51,23 @@ enum Step {
     Evict(u64),
 }
 
+/// Bytes of the writes into a claim. What they leave of it has to be zeros.
+type Parts = Vec<usize>;
+
+fn parts() -> impl Strategy<Value = Parts> {
+    prop_oneof![1 => Just(vec![MAX_LEN]), 3 => prop::collection::vec(0..40usize, 0..5)]
+}
+
+/// Writes `message` in `parts`, as far as they reach.
+fn write_parts(claim: &mut Claim<'_>, message: &[u8], parts: &[usize]) {
+    let mut rest = message;
+    for part in parts {
+        let (now, later) = rest.split_at(rest.len().min(*part));
+        claim.write(now);
+        rest = later;
+    }
+}
+
 fn len() -> impl Strategy<Value = usize> {
     prop_oneof![4 => 0..=80usize, 1 => 0..=MAX_LEN, 1 => Just(MAX_LEN), 1 => Just(MAX_LEN + 1)]
 }
@@ -51,9 +75,9 @@ fn len() -> impl Strategy<Value = usize> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => len().prop_map(Step::Publish),
-        4 => len().prop_map(Step::Claim),
-        2 => len().prop_map(Step::Abort),
-        4 => prop::collection::vec(len(), 0..12).prop_map(Step::Batch),
+        4 => (len(), parts()).prop_map(|(len, parts)| Step::Claim(len, parts)),
+        2 => (len(), parts()).prop_map(|(len, parts)| Step::Abort(len, parts)),
+        4 => prop::collection::vec((len(), parts()), 0..12).prop_map(Step::Batch),
         1 => Just(Step::AddReader),
         1 => Just(Step::AddGuest),
         1 => Just(Step::AddTap),
@@ -190,8 +214,8 @@ impl World {
         self.release_all();
         match step {
             Step::Publish(len) => self.publish(len),
-            Step::Claim(len) => self.claim(len, true),
-            Step::Abort(len) => self.claim(len, false),
+            Step::Claim(len, parts) => self.claim(len, &parts, true),
+            Step::Abort(len, parts) => self.claim(len, &parts, false),
             Step::Batch(lens) => self.batch(&lens),
             Step::AddReader => match self.subscriptions.reader() {
                 Ok(reader) => self.readers.push((reader, self.history.messages.len(), self.history.next)),
@@ -233,11 +257,11 @@ impl World {
         self.history.note(message, expected);
     }
 
-    fn claim(&mut self, len: usize, commit: bool) {
-        let message = message(self.history.messages.len(), len);
+    fn claim(&mut self, len: usize, parts: &[usize], commit: bool) {
+        let message = message_in(self.history.messages.len(), len, parts);
         let expected = self.history.expected(len, self.gate());
         let claim = self.writer.try_claim(len).map(|mut claim| {
-            claim.copy_from_slice(&message);
+            write_parts(&mut claim, &message, parts);
             if commit {
                 claim.commit();
             }
@@ -250,14 +274,14 @@ impl World {
         }
     }
 
-    fn batch(&mut self, lens: &[usize]) {
+    fn batch(&mut self, messages: &[(usize, Parts)]) {
         let gate = self.gate();
         let mut batch = self.writer.batch();
-        for len in lens {
-            let message = message(self.history.messages.len(), *len);
+        for (len, parts) in messages {
+            let message = message_in(self.history.messages.len(), *len, parts);
             let expected = self.history.expected(*len, gate);
             let claim = batch.try_claim(*len).map(|mut claim| {
-                claim.copy_from_slice(&message);
+                write_parts(&mut claim, &message, parts);
                 claim.commit();
             });
             assert_eq!(claim, expected);
@@ -331,7 +355,7 @@ impl World {
 
     fn evict(&mut self, lag_bytes: u64) {
         // Whoever joined and was not admitted yet is not behind; admit all.
-        self.claim(0, false);
+        self.claim(0, &[], false);
         let next = self.history.next;
         let (slow, rest): (Vec<_>, Vec<_>) = self
             .guests
@@ -370,7 +394,7 @@ fn padding_before_the_end_is_read_with_the_end() {
     }
     world.run(Step::Read { reader: 0, limit: 1 });
     world.run(Step::TapRead { tap: 0, limit: 9 });
-    world.run(Step::Abort(201));
+    world.run(Step::Abort(201, vec![]));
     world.run(Step::Publish(MAX_LEN));
     assert_eq!((world.history.full_total, world.history.tail), (1, CAPACITY_BYTES as u64));
     world.run(Step::TapRead { tap: 0, limit: 2 });

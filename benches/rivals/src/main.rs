@@ -11,6 +11,7 @@ mod load;
 mod loss;
 mod ours;
 mod ping;
+mod ring;
 
 use std::process::ExitCode;
 
@@ -25,14 +26,20 @@ enum What {
     Load(load::Args),
     /// Latency at a fixed rate while the receiving end loses datagrams: Seqcast on one line and on two, Aeron
     Loss(loss::Args),
+    /// What a message costs in a ring: Seqcast, rtrb, disruptor, crossbeam; and from another process
+    Ring,
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = ring::other_process() {
+        return code;
+    }
     let about = "Seqcast beside its rivals, in the same run";
     seqcast::cli::bench_main("seqcast-rivals", about, |session, what: &What| match what {
         What::Ping(args) => ping::run(session, args),
         What::Load(args) => load::run(session, args),
         What::Loss(args) => loss::run(session, args),
+        What::Ring => ring::run(session),
     })
 }
 

@@ -56,8 +56,9 @@ pub fn encoded_bytes(item: &Item<'_>) -> usize {
         }
 }
 
-/// Writes `item` into `out`, which is [`encoded_bytes`] long.
-pub fn encode(item: &Item<'_>, received: Nanos, out: &mut [u8]) {
+/// Writes `item`, which takes [`encoded_bytes`], part by part.
+#[inline]
+pub fn encode(item: &Item<'_>, received: Nanos, mut write: impl FnMut(&[u8])) {
     let mut header =
         Header { kind: 0, state: 0, reserved: [0; 6], seq: 0, received_ns: received.0, count: 0 };
     let mut tail: &[u8] = &[];
@@ -91,9 +92,8 @@ pub fn encode(item: &Item<'_>, received: Nanos, out: &mut [u8]) {
             header.seq = next.value();
         }
     }
-    let (head, body) = out.split_at_mut(HEADER_BYTES);
-    head.copy_from_slice(header.as_bytes());
-    body.copy_from_slice(tail);
+    write(header.as_bytes());
+    write(tail);
 }
 
 /// Reads what [`encode`] wrote; `None` when the bytes are not that.

@@ -9,6 +9,7 @@ use std::net::SocketAddrV4;
 
 use seqcast_wire::{SeqNo, Session, ack};
 use tracing::error;
+use zerocopy::IntoBytes;
 
 use super::acknowledge::Acknowledger;
 use super::intake::{FeedPlan, FeedsSink, Intake, has_room};
@@ -248,8 +249,9 @@ impl<D: Driver> Ingress<D> {
             return;
         }
         if let Ok(mut claim) = ring.try_claim(frame::HEADER_BYTES)
-            && sequencer.end_session(*wall_ns, &mut claim).is_ok()
+            && let Ok(end) = sequencer.end_session(*wall_ns)
         {
+            claim.write(end.as_bytes());
             claim.commit();
         }
     }
@@ -319,7 +321,8 @@ impl Order {
                     return false;
                 };
                 let seq = sequencer.chain().next();
-                sequencer.seal(header, message, &mut claim);
+                claim.write(sequencer.seal(header, message).as_bytes());
+                claim.write(message);
                 claim.commit();
                 if let Some(trace) = trace {
                     trace.feed.carry_over(&trace.sources[feed], source_seq, seq);

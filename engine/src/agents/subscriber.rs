@@ -60,7 +60,7 @@ impl FeedsSink for Out {
             }
             return false;
         };
-        event::encode(&item, self.now, &mut claim);
+        event::encode(&item, self.now, |bytes| claim.write(bytes));
         claim.commit();
         match item {
             Item::Message { seq, .. } => {

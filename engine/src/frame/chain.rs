@@ -1,6 +1,6 @@
 use seqcast_wire::{SeqNo, Session};
 
-use super::{Frame, Kind};
+use super::{Frame, Header, Kind};
 use crate::limits::MAX_SOURCES;
 
 /// What is known of one source at a point of the order.
@@ -139,12 +139,16 @@ impl Chain {
     /// See [`ChainError`].
     #[inline]
     pub fn check(&self, frame: &Frame<'_>) -> Result<(), ChainError> {
-        let header = frame.header();
+        self.check_header(frame.seq(), frame.kind(), frame.header())
+    }
+
+    #[inline]
+    fn check_header(&self, seq: SeqNo, kind: Kind, header: &Header) -> Result<(), ChainError> {
         if self.ended {
             return Err(ChainError::Ended);
         }
-        if frame.seq() != self.next {
-            return Err(ChainError::Seq { expected: self.next, found: frame.seq() });
+        if seq != self.next {
+            return Err(ChainError::Seq { expected: self.next, found: seq });
         }
         if header.previous_crc.get() != self.crc {
             let found = header.previous_crc.get();
@@ -153,7 +157,7 @@ impl Chain {
         if header.epoch.get() < self.epoch {
             return Err(ChainError::Epoch { last: self.epoch, found: header.epoch.get() });
         }
-        if frame.kind() == Kind::Message {
+        if kind == Kind::Message {
             if usize::from(header.source.get()) >= MAX_SOURCES {
                 return Err(ChainError::Source(header.source.get()));
             }
@@ -170,12 +174,20 @@ impl Chain {
     /// As [`Chain::check`]; nothing changes then.
     #[inline]
     pub fn follow(&mut self, frame: &Frame<'_>) -> Result<(), ChainError> {
-        self.check(frame)?;
-        let header = frame.header();
+        self.follow_header(frame.seq(), frame.kind(), frame.header())
+    }
+
+    /// Goes past the frame with the sealed `header`, of which `seq` and `kind` are known already.
+    ///
+    /// # Errors
+    /// As [`Chain::check`]; nothing changes then.
+    #[inline]
+    pub fn follow_header(&mut self, seq: SeqNo, kind: Kind, header: &Header) -> Result<(), ChainError> {
+        self.check_header(seq, kind, header)?;
         self.crc = header.crc.get();
         self.epoch = header.epoch.get();
         self.stamp_ns = header.stamp_ns.get();
-        match frame.kind() {
+        match kind {
             Kind::End => self.ended = true,
             Kind::Message => {
                 self.next = self.next.next();

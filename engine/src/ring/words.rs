@@ -1,17 +1,27 @@
 //! The memory under a broadcast ring: 64-bit words that one thread writes and others read.
 //!
-//! Every store is an atomic one of a whole word, so a reader that races with the writer sees old and new words, but
+//! Every store is an atomic one of whole words, so a reader that races with the writer sees old and new words, but
 //! the race is not undefined behaviour. Readers that the writer waits for look at the memory in place, as bytes.
+//!
+//! Compilers never join atomic accesses, so on x86-64 two words at a time are copied by an instruction that we write
+//! ourselves ([`pair`]).
 #![allow(unsafe_code)]
 
 use crate::sync::{AtomicU64, Ordering};
 
 pub(super) const WORD_BYTES: usize = size_of::<u64>();
+/// Words that [`pair`] copies at once.
+const PAIR: usize = 2;
 
-/// Copies `bytes` into `words`, which they fill; the last one is padded with zeros.
+/// Copies `bytes` into the first of `words`; the last of these is padded with zeros.
 #[inline]
 pub(super) fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
-    let (whole, rest) = bytes.as_chunks::<WORD_BYTES>();
+    let (pairs, rest) = bytes.as_chunks::<{ PAIR * WORD_BYTES }>();
+    let (paired, words) = words.split_at(pairs.len() * PAIR);
+    for (words, bytes) in paired.as_chunks().0.iter().zip(pairs) {
+        pair::store(words, *bytes);
+    }
+    let (whole, rest) = rest.as_chunks::<WORD_BYTES>();
     for (word, bytes) in words.iter().zip(whole) {
         word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
     }
@@ -22,35 +32,92 @@ pub(super) fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
     }
 }
 
-/// Copies `values` into `words`, as many as there are of both.
-#[inline]
-pub(super) fn store_words(words: &[AtomicU64], values: &[u64]) {
-    for (word, value) in words.iter().zip(values) {
-        word.store(*value, Ordering::Relaxed);
-    }
-}
-
-/// Copies the first of `words` into `out`, as they are at the moment: they may change underneath.
+/// Copies `words` into `out`, as many as there are of both, as they are at the moment: they may change underneath.
 #[inline]
 pub(super) fn load_words(words: &[AtomicU64], out: &mut [u64]) {
-    for (out, word) in out.iter_mut().zip(words) {
+    let (pairs, rest) = out.as_chunks_mut::<PAIR>();
+    let (paired, last) = words.as_chunks::<PAIR>();
+    for (out, words) in pairs.iter_mut().zip(paired) {
+        *out = pair::load(words);
+    }
+    for (out, word) in rest.iter_mut().zip(last) {
         *out = word.load(Ordering::Relaxed);
     }
 }
 
+/// Two words, each stored or loaded whole, relaxed.
+#[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
+mod pair {
+    use std::arch::asm;
+    use std::arch::x86_64::__m128i;
+    use std::mem::transmute;
+
+    use super::{AtomicU64, PAIR, WORD_BYTES};
+
+    #[inline(always)]
+    pub(super) fn store(words: &[AtomicU64; PAIR], bytes: [u8; PAIR * WORD_BYTES]) {
+        // SAFETY: plain bytes both ways.
+        let value: __m128i = unsafe { transmute(bytes) };
+        // SAFETY: it writes `words`, which are atomics that are there to be written, and nothing else. What it does is
+        // two relaxed stores: every x86-64 processor moves each aligned half of a vector whole, which the copies of
+        // HotSpot and of Go's runtime rely on too.
+        unsafe {
+            asm!(
+                "movdqu xmmword ptr [{words}], {value}",
+                words = in(reg) words.as_ptr(),
+                value = in(xmm_reg) value,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn load(words: &[AtomicU64; PAIR]) -> [u64; PAIR] {
+        let value: __m128i;
+        // SAFETY: it reads `words` and nothing else, as two relaxed loads: see `store`.
+        unsafe {
+            asm!(
+                "movdqu {value}, xmmword ptr [{words}]",
+                words = in(reg) words.as_ptr(),
+                value = lateout(xmm_reg) value,
+                options(nostack, preserves_flags, readonly),
+            );
+        }
+        // SAFETY: plain bytes both ways.
+        unsafe { transmute(value) }
+    }
+}
+
+#[cfg(not(all(target_arch = "x86_64", not(loom), not(miri))))]
+mod pair {
+    use super::{AtomicU64, Ordering, PAIR, WORD_BYTES};
+
+    #[inline(always)]
+    pub(super) fn store(words: &[AtomicU64; PAIR], bytes: [u8; PAIR * WORD_BYTES]) {
+        for (word, bytes) in words.iter().zip(bytes.as_chunks::<WORD_BYTES>().0) {
+            word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn load(words: &[AtomicU64; PAIR]) -> [u64; PAIR] {
+        std::array::from_fn(|at| words[at].load(Ordering::Relaxed))
+    }
+}
+
 #[cfg(not(loom))]
-pub(super) use mapped::{Scratch, Words};
+pub(super) use mapped::{Scratch, Words, lend};
 
 #[cfg(not(loom))]
 mod mapped {
     use std::ptr::NonNull;
 
-    use super::{AtomicU64, WORD_BYTES};
+    use super::AtomicU64;
     use crate::mem::{Region, RegionView};
     use crate::sync::Arc;
 
-    /// Words of a mapping, kept mapped.
-    #[derive(Debug)]
+    /// Words of a mapping, kept mapped; clones are the same words.
+    #[derive(Clone, Debug)]
     pub(in crate::ring) struct Words {
         base: NonNull<AtomicU64>,
         len: usize,
@@ -100,27 +167,26 @@ mod mapped {
             // are transparent atomics), and `mapping` keeps it there as long as `self`.
             unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.len) }
         }
+    }
 
-        /// Lends `len` bytes from word `at` on, in place.
-        ///
-        /// # Safety
-        /// No word in range may be stored to while the slice lives, and the stores before must happen-before this.
-        #[inline]
-        pub(in crate::ring) unsafe fn lend<'a>(
-            &'a self,
-            at: usize,
-            len: usize,
-            _: &'a mut Scratch,
-        ) -> &'a [u8] {
-            assert!(at <= self.len && len <= (self.len - at) * WORD_BYTES, "outside the ring");
-            // SAFETY: in bounds by the assertion, initialised, and unchanging by the caller's promise.
-            unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(at).cast(), len) }
-        }
+    /// Lends the first `len` bytes of `words`, in place.
+    ///
+    /// # Safety
+    /// None of these words may be stored to while the slice lives, and the stores before must happen-before this.
+    #[inline]
+    pub(in crate::ring) unsafe fn lend<'a>(
+        words: &'a [AtomicU64],
+        len: usize,
+        _: &'a mut Scratch,
+    ) -> &'a [u8] {
+        assert!(len <= size_of_val(words), "outside the ring");
+        // SAFETY: in bounds by the assertion, initialised, and unchanging by the caller's promise.
+        unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), len) }
     }
 }
 
 #[cfg(loom)]
-pub(super) use modelled::{Scratch, Words};
+pub(super) use modelled::{Scratch, Words, lend};
 
 /// The same under loom, which has to own its atomics.
 #[cfg(loom)]
@@ -128,8 +194,8 @@ mod modelled {
     use super::{AtomicU64, WORD_BYTES};
     use crate::mem::{Region, RegionView};
 
-    #[derive(Debug)]
-    pub(in crate::ring) struct Words(Box<[AtomicU64]>);
+    #[derive(Clone, Debug)]
+    pub(in crate::ring) struct Words(std::sync::Arc<[AtomicU64]>);
 
     #[derive(Debug, Default)]
     pub(in crate::ring) struct Scratch(Vec<u8>);
@@ -137,11 +203,11 @@ mod modelled {
     impl Words {
         /// Nothing yet: loom has memory for the parts only.
         pub(in crate::ring) fn of_region(_: Region) -> Words {
-            Words(Box::default())
+            Words(std::sync::Arc::default())
         }
 
         pub(in crate::ring) fn of_view(_: RegionView) -> Words {
-            Words(Box::default())
+            Words(std::sync::Arc::default())
         }
 
         pub(in crate::ring) fn part(&self, _: usize, len: usize) -> Words {
@@ -151,21 +217,20 @@ mod modelled {
         pub(in crate::ring) fn as_slice(&self) -> &[AtomicU64] {
             &self.0
         }
+    }
 
-        /// # Safety
-        /// As for the real one, and loom checks it: a store that races with an unsynchronised load fails the model.
-        pub(in crate::ring) unsafe fn lend<'a>(
-            &'a self,
-            at: usize,
-            len: usize,
-            scratch: &'a mut Scratch,
-        ) -> &'a [u8] {
-            scratch.0.clear();
-            for word in &self.0[at..at + len.div_ceil(WORD_BYTES)] {
-                // SAFETY: the caller's promise.
-                scratch.0.extend(unsafe { word.unsync_load() }.to_ne_bytes());
-            }
-            &scratch.0[..len]
+    /// # Safety
+    /// As for the real one, and loom checks it: a store that races with an unsynchronised load fails the model.
+    pub(in crate::ring) unsafe fn lend<'a>(
+        words: &'a [AtomicU64],
+        len: usize,
+        scratch: &'a mut Scratch,
+    ) -> &'a [u8] {
+        scratch.0.clear();
+        for word in &words[..len.div_ceil(WORD_BYTES)] {
+            // SAFETY: the caller's promise.
+            scratch.0.extend(unsafe { word.unsync_load() }.to_ne_bytes());
         }
+        &scratch.0[..len]
     }
 }

@@ -1,13 +1,13 @@
 //! The sequencer: gives every message of every source its one place in the total order.
 //!
 //! No I/O: the primary's agent asks [`Sequencer::admit`] about a message, claims a slot in its ring if the answer is a
-//! frame, and lets [`Sequencer::seal`] write the frame there, which is the one copy. Whether anything may be admitted at
+//! frame, and writes there the header that [`Sequencer::seal`] gives, and the message, which is the one copy. Whether anything may be admitted at
 //! the moment, and what may be published, is the commit gate's to say, which stands beside it.
 
 use seqcast_wire::{SeqNo, Session};
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 
-use crate::frame::{self, Chain, Frame, Header, Kind};
+use crate::frame::{self, Chain, Header, Kind};
 use crate::limits::{MAX_MESSAGE_BYTES, MAX_SOURCES};
 
 /// A source of the sequencer, numbered from 0 in the order of the configuration.
@@ -219,32 +219,33 @@ impl Sequencer {
         Admit::Frame(header)
     }
 
-    /// Writes the admitted message into `slot`, which is [`framed_bytes`](frame::framed_bytes) of it long, and takes its
-    /// number.
+    /// Gives the admitted message its number: gives the frame's header, [sealed](frame::sealed).
     ///
     /// # Panics
-    /// When `header` is not what [`Sequencer::admit`] gave last, or `slot` has another length.
+    /// When `header` is not what [`Sequencer::admit`] gave last.
     #[inline]
-    pub fn seal(&mut self, header: Header, payload: &[u8], slot: &mut [u8]) {
-        frame::seal(slot, header, payload);
-        let sealed = Frame::view(slot).expect("sealed just now");
-        self.chain.follow(&sealed).expect("the header was admitted last");
+    pub fn seal(&mut self, header: Header, payload: &[u8]) -> Header {
+        self.number(Kind::Message, header, payload)
     }
 
-    /// Ends the session: writes its last frame into `slot`. Nothing is admitted from then on.
+    /// Ends the session and gives its last frame, which is a header. Nothing is admitted from then on.
     ///
     /// # Errors
     /// When it has ended already.
-    ///
-    /// # Panics
-    /// When `slot` is not [`frame::HEADER_BYTES`] long.
-    pub fn end_session(&mut self, wall_ns: u64, slot: &mut [u8]) -> Result<(), Refusal> {
+    pub fn end_session(&mut self, wall_ns: u64) -> Result<Header, Refusal> {
         match self.admitting() {
             Ok(()) | Err(Refusal::Exhausted) => {}
             Err(refusal) => return Err(refusal),
         }
-        self.seal(self.header(wall_ns, Kind::End), &[], slot);
-        Ok(())
+        Ok(self.number(Kind::End, self.header(wall_ns, Kind::End), &[]))
+    }
+
+    #[inline]
+    fn number(&mut self, kind: Kind, header: Header, payload: &[u8]) -> Header {
+        let header = frame::sealed(header, payload);
+        let seq = SeqNo::new(header.seq.get()).expect("a number of the chain's");
+        self.chain.follow_header(seq, kind, &header).expect("the header was admitted last");
+        header
     }
 
     /// Whether messages are taken at all.
@@ -300,8 +301,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
+    use zerocopy::IntoBytes;
 
     use super::*;
+    use crate::frame::Frame;
 
     const A: SourceId = SourceId(0);
 
@@ -329,7 +332,7 @@ mod tests {
         match sequencer.admit(wall_ns, source, session, seq(source_seq), payload.len()) {
             Admit::Frame(header) => {
                 let mut slot = vec![0xEE; frame::framed_bytes(payload.len())];
-                sequencer.seal(header, payload, &mut slot);
+                frame::seal(&mut slot, sequencer.seal(header, payload), payload);
                 Ok(slot)
             }
             other => Err(other),
@@ -438,12 +441,11 @@ mod tests {
         sequencer.open_source(A, s).unwrap();
         take(&mut sequencer, 0, A, s, 1, b"the last").unwrap();
         assert_eq!(take(&mut sequencer, 0, A, s, 2, b""), Err(Admit::Refused(Refusal::Exhausted)));
-        let mut slot = [0; frame::HEADER_BYTES];
-        sequencer.end_session(9, &mut slot).unwrap();
-        let end = Frame::parse(&slot).unwrap();
+        let end = sequencer.end_session(9).unwrap();
+        let end = Frame::parse(end.as_bytes()).unwrap();
         assert_eq!((end.kind(), end.seq()), (Kind::End, SeqNo::MAX));
         assert_eq!(take(&mut sequencer, 0, A, s, 2, b""), Err(Admit::Refused(Refusal::Ended)));
-        assert_eq!(sequencer.end_session(9, &mut slot), Err(Refusal::Ended));
+        assert_eq!(sequencer.end_session(9), Err(Refusal::Ended));
     }
 
     #[test]
@@ -464,9 +466,8 @@ mod tests {
         let s = session("PUB1");
         sequencer.open_source(A, s).unwrap();
         let Admit::Frame(header) = sequencer.admit(0, A, s, seq(1), 0) else { panic!("admitted") };
-        let mut slot = [0; frame::HEADER_BYTES];
-        sequencer.seal(header, &[], &mut slot);
-        sequencer.seal(header, &[], &mut slot);
+        sequencer.seal(header, &[]);
+        sequencer.seal(header, &[]);
     }
 
     proptest! {

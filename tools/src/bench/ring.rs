@@ -3,7 +3,7 @@
 //! Public, so that rivals can be measured by the same hands.
 
 use std::hint::{black_box, spin_loop};
-use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -78,7 +78,7 @@ impl Sending for Claim {
     fn send(&mut self, messages: &[Message]) -> usize {
         each(messages, |message| match self.0.try_claim(MESSAGE_BYTES) {
             Ok(mut claim) => {
-                claim.copy_from_slice(message);
+                claim.write(message);
                 claim.commit();
                 true
             }
@@ -99,7 +99,7 @@ impl Sending for BatchClaim {
         let mut batch = self.0.batch();
         each(messages, |message| match batch.try_claim(MESSAGE_BYTES) {
             Ok(mut claim) => {
-                claim.copy_from_slice(message);
+                claim.write(message);
                 claim.commit();
                 true
             }
@@ -143,11 +143,57 @@ impl Receiving for Queue {
     }
 }
 
-fn ring() -> (Writer, Reader) {
-    let spec = RingSpec { capacity_bytes: (DEPTH * MESSAGE_BYTES).next_power_of_two(), max_readers: 1 };
+/// A broadcast ring of [`DEPTH`] messages for so many readers.
+pub const fn spec(max_readers: usize) -> RingSpec {
+    RingSpec { capacity_bytes: (DEPTH * MESSAGE_BYTES).next_power_of_two(), max_readers }
+}
+
+fn ring_for<const READERS: usize>() -> (Writer, [Reader; READERS]) {
+    let spec = spec(READERS);
     let region = Region::anonymous(&RegionSpec::plain(spec.region_bytes())).expect("memory");
     let (writer, subscriptions) = broadcast::create(spec, region).expect("a valid ring");
-    (writer, subscriptions.reader().expect("a slot"))
+    (writer, std::array::from_fn(|_| subscriptions.reader().expect("a slot")))
+}
+
+fn ring() -> (Writer, Reader) {
+    let (writer, [reader]) = ring_for();
+    (writer, reader)
+}
+
+/// Several readers of one ring that one thread polls in turn.
+pub struct Together<R, const READERS: usize> {
+    readers: [(R, usize); READERS],
+    received: usize,
+}
+
+impl<R, const READERS: usize> Together<R, READERS> {
+    /// All of `readers`, which have received nothing yet.
+    pub fn new(readers: [R; READERS]) -> Together<R, READERS> {
+        Together { readers: readers.map(|reader| (reader, 0)), received: 0 }
+    }
+}
+
+impl<R: Receiving, const READERS: usize> Receiving for Together<R, READERS> {
+    /// What each of them has received counts.
+    fn receive(&mut self, limit: usize, sum: &mut u64) -> usize {
+        for (reader, received) in &mut self.readers {
+            *received += reader.receive(limit, sum);
+        }
+        let slowest = self.readers.iter().map(|(_, received)| *received).min().unwrap_or(0);
+        std::mem::replace(&mut self.received, slowest).abs_diff(slowest)
+    }
+}
+
+/// The writer of our broadcast ring, and three readers that one thread polls; published message by message.
+pub fn publish_to_three() -> (Publish, Together<Reader, 3>) {
+    let (writer, readers) = ring_for();
+    (Publish(writer), Together::new(readers))
+}
+
+/// The same, published in batches.
+pub fn batch_publish_to_three() -> (BatchPublish, Together<Reader, 3>) {
+    let (writer, readers) = ring_for();
+    (BatchPublish(writer), Together::new(readers))
 }
 
 /// Both ends of our broadcast ring, published message by message.
@@ -197,6 +243,15 @@ impl Patience {
     }
 }
 
+/// Waits, running, for the other of two threads: one that slept would begin late.
+fn meet(met: &AtomicUsize) {
+    let mut patience = Patience::default();
+    met.fetch_add(1, Ordering::Relaxed);
+    while met.load(Ordering::Relaxed) < 2 {
+        patience.wait();
+    }
+}
+
 /// `count` messages from one thread to another, `burst` at a time, each pinned to its core if one is given: the time from
 /// the first sent to the last received.
 pub fn between_threads(
@@ -205,13 +260,13 @@ pub fn between_threads(
     burst: usize,
     cores: [Option<usize>; 2],
 ) -> Duration {
-    let start = Barrier::new(2);
+    let met = AtomicUsize::new(0);
     thread::scope(|scope| {
-        let (start, mut rx) = (&start, rx);
+        let (met, mut rx) = (&met, rx);
         let receiving = scope.spawn(move || {
             pin_current_thread(cores[1]);
             let (mut received, mut sum, mut patience) = (0, 0, Patience::default());
-            start.wait();
+            meet(met);
             while received < count {
                 match rx.receive(BATCH, &mut sum) {
                     0 => patience.wait(),
@@ -225,7 +280,7 @@ pub fn between_threads(
             pin_current_thread(cores[0]);
             let (mut tx, mut sent, mut patience) = (tx, 0, Patience::default());
             let mut messages = [[1; MESSAGE_BYTES]; BATCH];
-            start.wait();
+            meet(met);
             let started = Instant::now();
             while sent < count {
                 messages[0][..8].copy_from_slice(&sent.to_ne_bytes());
@@ -327,7 +382,7 @@ pub(crate) fn run(session: &Session) -> anyhow::Result<Report> {
     );
     let subject = Subject::new("ring", what, 2).without(&[
         "several readers of one ring, and readers in other processes",
-        "rivals: `cargo bench -p seqcast-benches --bench ring`",
+        "rivals: benches/rivals, `seqcast-rivals ring`",
     ]);
     let cores = [session.place.core(0), session.place.core(1)];
     let each = Duration::from_secs_f64(session.seconds / ways as f64);
@@ -395,6 +450,20 @@ mod tests {
         check(batch_claim());
         check(typed());
         check(queue());
+    }
+
+    #[test]
+    fn three_readers_have_received_what_the_slowest_has() {
+        let (mut tx, mut rx) = publish_to_three();
+        let messages = [[7; MESSAGE_BYTES]; BATCH];
+        let (mut sum, mut first) = (0, 0);
+        assert_eq!(tx.send(&messages), BATCH);
+        assert_eq!(rx.readers[1].0.receive(5, &mut first), 5);
+        rx.readers[1].1 += 5;
+        assert_eq!(rx.receive(BATCH, &mut sum), BATCH);
+        assert_eq!(rx.receive(BATCH, &mut sum), 0);
+        assert_eq!(tx.send(&messages), BATCH);
+        assert_eq!(rx.receive(BATCH, &mut sum), BATCH);
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl<A: Application> Rig<A> {
     /// Puts an item into the ring and lets the agent take it, but not rest.
     pub(super) fn item(&mut self, item: Item<'_>) {
         let mut claim = self.ring.try_claim(event::encoded_bytes(&item)).unwrap();
-        event::encode(&item, Nanos(7), &mut claim);
+        event::encode(&item, Nanos(7), |bytes| claim.write(bytes));
         claim.commit();
         self.agent.do_work(Nanos(7)).unwrap();
     }

@@ -2,7 +2,7 @@ use super::NoSlot;
 use super::layout::{Shared, slot};
 use super::seat::Seat;
 use super::tap::{Copier, Overwritten};
-use crate::sync::{Arc, Ordering, fence};
+use crate::sync::{Ordering, fence};
 
 /// The writer did not wait any longer; this guest gets nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,7 +19,7 @@ pub struct Guest {
 }
 
 impl Guest {
-    pub(super) fn join(shared: &Arc<Shared>) -> Result<Guest, NoSlot> {
+    pub(super) fn join(shared: &Shared) -> Result<Guest, NoSlot> {
         let seat = Seat::take(shared, slot::GUEST_WAITING)?;
         Ok(Guest { seat, copier: Copier::new(shared), admitted: false })
     }

@@ -15,8 +15,7 @@
 //! A **position** counts bytes from the ring's start and never wraps; modulo the capacity it is a place in the data.
 //! A **record** is a header word, the message, and zeros to the next multiple of 8. A record never wraps: where one
 //! does not fit before the end, a padding record fills the rest.
-
-use std::path::PathBuf;
+#![allow(unsafe_code)]
 
 use super::{AttachError, CreateError, RingSpec};
 use crate::limits::{MAX_RING_MESSAGE_BYTES, MAX_RING_READERS};
@@ -86,6 +85,12 @@ impl Record {
     }
 }
 
+/// Which of a ring's words stands at `position`.
+#[inline]
+pub(super) fn index(data: &[AtomicU64], position: u64) -> usize {
+    (position as usize / WORD_BYTES) & (data.len() - 1)
+}
+
 /// Bytes that the record of a message of `len` bytes takes.
 #[inline]
 pub(super) const fn record_bytes(len: usize) -> u64 {
@@ -110,14 +115,14 @@ pub(super) const fn max_message_bytes(capacity_bytes: usize) -> usize {
     if share < MAX_RING_MESSAGE_BYTES { share } else { MAX_RING_MESSAGE_BYTES }
 }
 
-/// A ring's memory, laid out.
-#[derive(Debug)]
+/// A ring's memory, laid out; clones are the same ring. Everyone has one of their own, so that a message costs no way
+/// over another pointer.
+#[derive(Clone, Debug)]
 pub(super) struct Shared {
+    /// [`SLOTS_AT`] words at least.
     control: Words,
     data: Words,
     max_readers: usize,
-    capacity_bytes: usize,
-    path: Option<PathBuf>,
 }
 
 impl Shared {
@@ -130,8 +135,7 @@ impl Shared {
         if actual_bytes < needed_bytes {
             return Err(CreateError::TooSmall { needed_bytes, actual_bytes });
         }
-        let path = region.path();
-        let shared = Shared::over(&Words::of_region(region), spec, path);
+        let shared = Shared::over(&Words::of_region(region), spec);
         let control = shared.control.as_slice();
         control[VERSION_AT].store(VERSION, Ordering::Relaxed);
         control[CAPACITY_AT].store(spec.capacity_bytes as u64, Ordering::Relaxed);
@@ -159,23 +163,21 @@ impl Shared {
         if view.len_bytes() < region_bytes(&spec) {
             return Err(AttachError::NoRing);
         }
-        Ok(Shared::over(&Words::of_view(view), &spec, None))
+        Ok(Shared::over(&Words::of_view(view), &spec))
     }
 
-    fn over(words: &Words, spec: &RingSpec, path: Option<PathBuf>) -> Shared {
+    fn over(words: &Words, spec: &RingSpec) -> Shared {
         let control_words = control_words(spec.max_readers);
         Shared {
             control: words.part(0, control_words),
             data: words.part(control_words, spec.capacity_bytes / WORD_BYTES),
             max_readers: spec.max_readers,
-            capacity_bytes: spec.capacity_bytes,
-            path,
         }
     }
 
     #[inline]
     pub(super) fn capacity_bytes(&self) -> u64 {
-        self.capacity_bytes as u64
+        (self.data().len() * WORD_BYTES) as u64
     }
 
     pub(super) fn max_readers(&self) -> usize {
@@ -183,30 +185,34 @@ impl Shared {
     }
 
     pub(super) fn max_message_bytes(&self) -> usize {
-        max_message_bytes(self.capacity_bytes)
-    }
-
-    pub(super) fn path(&self) -> Option<PathBuf> {
-        self.path.clone()
+        max_message_bytes(self.data().len() * WORD_BYTES)
     }
 
     #[inline]
     pub(super) fn tail(&self) -> &AtomicU64 {
-        &self.control.as_slice()[TAIL_AT]
+        self.one(TAIL_AT)
     }
 
     #[inline]
     pub(super) fn intent(&self) -> &AtomicU64 {
-        &self.control.as_slice()[INTENT_AT]
+        self.one(INTENT_AT)
     }
 
     #[inline]
     pub(super) fn roster(&self) -> &AtomicU64 {
-        &self.control.as_slice()[ROSTER_AT]
+        self.one(ROSTER_AT)
     }
 
     pub(super) fn closed(&self) -> &AtomicU64 {
-        &self.control.as_slice()[CLOSED_AT]
+        self.one(CLOSED_AT)
+    }
+
+    /// A word that every ring has.
+    #[inline(always)]
+    fn one(&self, at: usize) -> &AtomicU64 {
+        debug_assert!(at < SLOTS_AT);
+        // SAFETY: `over` makes no `control` with less than SLOTS_AT words, and only the four above call this.
+        unsafe { self.control.as_slice().get_unchecked(at) }
     }
 
     pub(super) fn slot(&self, index: usize) -> Slot<'_> {
@@ -219,21 +225,16 @@ impl Shared {
         (0..self.max_readers).map(|index| self.slot(index))
     }
 
-    /// The words of the records.
+    /// The words of the records. Keep what this gives in a local variable: stores to the ring make the compiler load
+    /// everything again that it finds behind a pointer.
     #[inline]
-    pub(super) fn data(&self) -> &Words {
-        &self.data
-    }
-
-    /// Which of the data's words stands at `position`.
-    #[inline]
-    pub(super) fn index(&self, position: u64) -> usize {
-        (position as usize & (self.capacity_bytes - 1)) / WORD_BYTES
+    pub(super) fn data(&self) -> &[AtomicU64] {
+        self.data.as_slice()
     }
 
     /// What a padding record at word `at` says, if there can be one: only where a record would not fit.
     pub(super) fn padding_bytes(&self, at: usize) -> Option<u64> {
-        let to_end = (self.capacity_bytes - at * WORD_BYTES) as u64;
+        let to_end = self.capacity_bytes() - (at * WORD_BYTES) as u64;
         (to_end < record_bytes(self.max_message_bytes())).then_some(to_end)
     }
 

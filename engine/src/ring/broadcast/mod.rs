@@ -13,10 +13,10 @@
 //! Another process can tap the ring (see [`attach`]) and nothing else: no other process can hold the writer or change
 //! a byte.
 //!
-//! **Writing.** A [`Claim`] is private memory of the writer; committing copies it into the ring, word by word. This
-//! one copy is what lets taps race with the writer soundly, and makes giving a claim up free. Who has the message as
-//! bytes already passes it to [`Writer::try_publish`] and saves the copy. Records stand at multiples of 8 bytes:
-//! whole cache lines measured no faster and hold fewer messages.
+//! **Writing.** A [`Claim`] is room in the ring that is written from its beginning to its end, part by part, and then
+//! committed; nothing is staged. Only whole words are ever stored, atomically, which lets taps race with the writer
+//! soundly: so a claim cannot be lent as bytes. Records stand at multiples of 8 bytes: at multiples of 16 bytes, or of
+//! whole cache lines, they measured no faster, and the ring holds fewer.
 //!
 //! **Joining.** A reader or guest takes a free slot and is let in by the writer's next claim, at the position of that
 //! claim: it sees every message claimed after [`Subscriptions::reader`] returned. Readers made before the first claim
@@ -40,7 +40,6 @@ pub use writer::{Batch, Claim, Refused, Writer};
 
 use crate::limits::MAX_RING_READERS;
 use crate::mem::{Region, RegionView};
-use crate::sync::Arc;
 use layout::{MIN_CAPACITY_BYTES, Shared};
 
 /// Shape of a ring.
@@ -127,8 +126,9 @@ pub struct NoSlot {
 /// # Errors
 /// See [`CreateError`].
 pub fn create(spec: RingSpec, region: Region) -> Result<(Writer, Subscriptions), CreateError> {
-    let shared = Arc::new(Shared::create(&spec, region)?);
-    Ok((Writer::new(Arc::clone(&shared)), Subscriptions { shared }))
+    let path = region.path();
+    let shared = Shared::create(&spec, region)?;
+    Ok((Writer::new(shared.clone()), Subscriptions { shared, path }))
 }
 
 /// Taps the ring of another process, from its current end. `view` is [`RegionView::open`] of
@@ -137,13 +137,14 @@ pub fn create(spec: RingSpec, region: Region) -> Result<(Writer, Subscriptions),
 /// # Errors
 /// See [`AttachError`].
 pub fn attach(view: RegionView) -> Result<Tap, AttachError> {
-    Ok(Tap::new(Arc::new(Shared::attach(view)?)))
+    Ok(Tap::new(Shared::attach(view)?))
 }
 
 /// Adds readers to a ring, before it is used and while it is; clones are the same ring. Cold: allocates.
 #[derive(Clone, Debug)]
 pub struct Subscriptions {
-    shared: Arc<Shared>,
+    shared: Shared,
+    path: Option<PathBuf>,
 }
 
 impl Subscriptions {
@@ -165,11 +166,11 @@ impl Subscriptions {
 
     /// A reader that the writer does not know of, from the current end.
     pub fn tap(&self) -> Tap {
-        Tap::new(Arc::clone(&self.shared))
+        Tap::new(self.shared.clone())
     }
 
     /// Where another process finds the ring's memory; `None` when it is private.
     pub fn path(&self) -> Option<PathBuf> {
-        self.shared.path()
+        self.path.clone()
     }
 }

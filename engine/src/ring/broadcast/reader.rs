@@ -1,10 +1,10 @@
 #![allow(unsafe_code)]
 
 use super::NoSlot;
-use super::layout::{Record, Shared, record_bytes, slot};
+use super::layout::{Record, Shared, index, record_bytes, slot};
 use super::seat::Seat;
-use crate::ring::words::Scratch;
-use crate::sync::{Arc, Ordering};
+use crate::ring::words::{Scratch, lend};
+use crate::sync::Ordering;
 
 /// Reads every message in place; the writer waits for it. Leaves the gate when dropped.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub(super) fn join(shared: &Arc<Shared>) -> Result<Reader, NoSlot> {
+    pub(super) fn join(shared: &Shared) -> Result<Reader, NoSlot> {
         let seat = Seat::take(shared, slot::READER_WAITING)?;
         Ok(Reader { seat, admitted: false, position: 0, tail: 0, scratch: Default::default() })
     }
@@ -28,9 +28,10 @@ impl Reader {
     #[inline]
     pub fn peek(&mut self) -> Option<&[u8]> {
         let len = self.next_len()?;
-        let shared = self.seat.shared();
+        let data = self.seat.shared().data();
+        let message = &data[index(data, self.position) + 1..];
         // SAFETY: as for `poll`.
-        Some(unsafe { shared.data().lend(shared.index(self.position) + 1, len, &mut self.scratch) })
+        Some(unsafe { lend(message, len, &mut self.scratch) })
     }
 
     /// Steps over the next message, if there is one.
@@ -59,19 +60,18 @@ impl Reader {
     pub fn poll(&mut self, limit: usize, mut on_message: impl FnMut(&[u8]) -> bool) -> usize {
         let mut taken = 0;
         'all: while taken < limit && (self.position < self.tail || self.look_again()) {
-            // Local copies and one bound, for the compiler to keep in registers.
-            let (shared, mut position) = (self.seat.shared(), self.position);
+            let (data, mut position) = (self.seat.shared().data(), self.position);
             let until = self.tail.min(self.seat.release_due());
             while position < until && taken < limit {
-                let at = shared.index(position);
-                match Record::decode(shared.data().as_slice()[at].load(Ordering::Relaxed)) {
+                let at = index(data, position);
+                match Record::decode(data[at].load(Ordering::Relaxed)) {
                     Record::Padding { bytes } => position += bytes,
                     Record::Message { len } => {
                         // SAFETY: the record lies between our released position and the tail. Its stores
                         // happen-before the tail's, which we loaded with acquire. The writer stores here again only
                         // after it has acquired a position of ours beyond the record or the news that we left; both
                         // take `&mut self`, and so the end of this loan.
-                        let message = unsafe { shared.data().lend(at + 1, len, &mut self.scratch) };
+                        let message = unsafe { lend(&data[at + 1..], len, &mut self.scratch) };
                         if !on_message(message) {
                             break 'all;
                         }
@@ -109,9 +109,8 @@ impl Reader {
             if self.position >= self.tail && !self.look_again() {
                 return None;
             }
-            let shared = self.seat.shared();
-            let word = &shared.data().as_slice()[shared.index(self.position)];
-            match Record::decode(word.load(Ordering::Relaxed)) {
+            let data = self.seat.shared().data();
+            match Record::decode(data[index(data, self.position)].load(Ordering::Relaxed)) {
                 Record::Message { len } => return Some(len),
                 Record::Padding { bytes } => self.position += bytes,
             }
@@ -119,6 +118,7 @@ impl Reader {
     }
 
     /// Looks at the shared tail; gives whether there is more.
+    #[inline]
     fn look_again(&mut self) -> bool {
         if !self.is_admitted() {
             return false;
@@ -131,9 +131,15 @@ impl Reader {
         more
     }
 
+    #[inline]
     fn is_admitted(&mut self) -> bool {
-        if !self.admitted && self.seat.state() == slot::READER {
-            self.admitted = true;
+        self.admitted || self.enter()
+    }
+
+    #[cold]
+    fn enter(&mut self) -> bool {
+        self.admitted = self.seat.state() == slot::READER;
+        if self.admitted {
             self.position = self.seat.admitted_at();
         }
         self.admitted

@@ -4,12 +4,12 @@ use std::cell::Cell;
 
 use super::NoSlot;
 use super::layout::{Shared, Slot, slot};
-use crate::sync::{Arc, Ordering};
+use crate::sync::Ordering;
 
 /// A slot, freed when dropped.
 #[derive(Debug)]
 pub(super) struct Seat {
-    shared: Arc<Shared>,
+    shared: Shared,
     index: usize,
     /// The position that the writer knows; meaningless before admission.
     released: Cell<u64>,
@@ -17,14 +17,14 @@ pub(super) struct Seat {
 
 impl Seat {
     /// Takes a free slot and asks to be admitted.
-    pub(super) fn take(shared: &Arc<Shared>, waiting: u64) -> Result<Seat, NoSlot> {
+    pub(super) fn take(shared: &Shared, waiting: u64) -> Result<Seat, NoSlot> {
         let free = shared.slots().position(|free| {
             let taken = free.state.compare_exchange(slot::FREE, waiting, Ordering::AcqRel, Ordering::Relaxed);
             taken.is_ok()
         });
         let index = free.ok_or(NoSlot { max_readers: shared.max_readers() })?;
         shared.roster().fetch_add(1, Ordering::Release);
-        Ok(Seat { shared: Arc::clone(shared), index, released: Cell::new(0) })
+        Ok(Seat { shared: shared.clone(), index, released: Cell::new(0) })
     }
 
     #[inline]

@@ -1,8 +1,8 @@
 use zerocopy::IntoBytes;
 
-use super::layout::{Record, Shared, record_bytes};
+use super::layout::{Record, Shared, index, record_bytes};
 use crate::ring::words::{WORD_BYTES, load_words};
-use crate::sync::{Arc, Ordering, fence};
+use crate::sync::{Ordering, fence};
 
 /// The writer was faster than a tap: messages were missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,12 +15,12 @@ pub struct Overrun {
 /// Reads copies of messages without ever holding the writer.
 #[derive(Debug)]
 pub struct Tap {
-    shared: Arc<Shared>,
+    shared: Shared,
     copier: Copier,
 }
 
 impl Tap {
-    pub(super) fn new(shared: Arc<Shared>) -> Tap {
+    pub(super) fn new(shared: Shared) -> Tap {
         let mut copier = Copier::new(&shared);
         copier.position = shared.tail().load(Ordering::Relaxed);
         Tap { shared, copier }
@@ -31,7 +31,7 @@ impl Tap {
     /// # Errors
     /// [`Overrun`], once each time the writer laps the tap.
     pub fn try_next(&mut self) -> Result<Option<&[u8]>, Overrun> {
-        let (shared, copier) = (&*self.shared, &mut self.copier);
+        let (shared, copier) = (&self.shared, &mut self.copier);
         match copier.copy_next(shared, |position| shared.is_intact(position)) {
             Ok(None) => Ok(None),
             Ok(Some(len)) => Ok(Some(copier.copied(len))),
@@ -91,8 +91,8 @@ impl Copier {
                     return Ok(None);
                 }
             }
-            let data = shared.data().as_slice();
-            let at = shared.index(self.position);
+            let data = shared.data();
+            let at = index(data, self.position);
             let record = Record::decode(data[at].load(Ordering::Relaxed));
             let (message, bytes) = match record {
                 // A length that cannot be was not written as one.

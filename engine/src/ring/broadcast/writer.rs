@@ -1,10 +1,6 @@
-use std::ops::{Deref, DerefMut};
-
-use zerocopy::IntoBytes;
-
-use super::layout::{INTENT_SHARE, Record, Shared, record_bytes, slot};
-use crate::ring::words::{WORD_BYTES, store_bytes, store_words};
-use crate::sync::{Arc, AtomicU64, Ordering, fence};
+use super::layout::{INTENT_SHARE, Record, Shared, index, record_bytes, slot};
+use crate::ring::words::{WORD_BYTES, store_bytes};
+use crate::sync::{AtomicU64, Ordering, fence};
 
 /// Why nothing was claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +21,7 @@ pub enum Refused {
 /// The one writer of a ring. Dropping it tells the readers that nothing more comes.
 #[derive(Debug)]
 pub struct Writer {
-    shared: Arc<Shared>,
+    shared: Shared,
     /// Where the next record goes.
     next: u64,
     /// A record that ends by here has room: before the end of the data, past no reader, and announced to taps.
@@ -37,12 +33,10 @@ pub struct Writer {
     roster: u64,
     full_total: u64,
     max_message_bytes: usize,
-    staging: Box<[u64]>,
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>) -> Writer {
-        let max_message_bytes = shared.max_message_bytes();
+    pub(super) fn new(shared: Shared) -> Writer {
         Writer {
             next: 0,
             granted: 0,
@@ -50,13 +44,12 @@ impl Writer {
             intent: 0,
             roster: 0,
             full_total: 0,
-            max_message_bytes,
-            staging: vec![0; max_message_bytes.div_ceil(WORD_BYTES)].into_boxed_slice(),
+            max_message_bytes: shared.max_message_bytes(),
             shared,
         }
     }
 
-    /// Claims room for a message of `len` bytes, to be written in place and committed.
+    /// Claims room for a message of `len` bytes, to be written there and committed.
     ///
     /// # Errors
     /// [`Refused::Full`], counted; [`Refused::TooLong`].
@@ -65,10 +58,10 @@ impl Writer {
         if !self.has_room(len) {
             return Err(self.refusal(len));
         }
-        Ok(Claim { writer: self, len, publish: true })
+        Ok(Claim { publishes: true, ..self.claim(len) })
     }
 
-    /// Publishes `message`: a claim, a copy and a commit in one, and cheaper.
+    /// Publishes `message`: a claim, a write and a commit in one.
     ///
     /// # Errors
     /// As [`Writer::try_claim`].
@@ -123,8 +116,11 @@ impl Writer {
         self.full_total
     }
 
+    // What follows is inlined always: in a call of its own, the writer stores registers beside its messages, and how
+    // many stores wait for lines that readers have is what bounds it.
+
     /// Whether the record of a message of `len` bytes can be written at `next`, having made room if need be.
-    #[inline]
+    #[inline(always)]
     fn has_room(&mut self, len: usize) -> bool {
         if self.shared.roster().load(Ordering::Acquire) != self.roster {
             self.admit();
@@ -162,8 +158,8 @@ impl Writer {
         }
         if !fits {
             let padding = Record::Padding { bytes: start - self.next };
-            let word = &self.shared.data().as_slice()[self.shared.index(self.next)];
-            word.store(padding.encode(), Ordering::Relaxed);
+            let data = self.shared.data();
+            data[index(data, self.next)].store(padding.encode(), Ordering::Relaxed);
             self.next = start;
         }
         self.granted = lap_end(start).min(self.limit).min(self.intent);
@@ -196,24 +192,24 @@ impl Writer {
         admitted.map(|taken| taken.position.load(Ordering::Acquire)).fold(self.next, u64::min)
     }
 
-    #[inline]
+    #[inline(always)]
     fn append(&mut self, message: &[u8]) -> bool {
         let has_room = self.has_room(message.len());
         if has_room {
-            self.write_record(message.len(), |words, _| store_bytes(words, message));
+            let mut claim = self.claim(message.len());
+            store_bytes(&claim.record[1..], message);
+            claim.written = message.len();
+            claim.commit();
         }
         has_room
     }
 
-    /// Writes a record where there is room for it. `fill` gets the words of its message, and the staging.
-    #[inline]
-    fn write_record(&mut self, len: usize, fill: impl FnOnce(&[AtomicU64], &[u64])) {
-        let at = self.shared.index(self.next);
-        let words = len.div_ceil(WORD_BYTES);
-        let (header, message) = self.shared.data().as_slice()[at..][..words + 1].split_at(1);
-        header[0].store(Record::Message { len }.encode(), Ordering::Relaxed);
-        fill(message, &self.staging[..words]);
-        self.next += record_bytes(len);
+    /// The claim of a message of `len` bytes for which there is room.
+    #[inline(always)]
+    fn claim(&mut self, len: usize) -> Claim<'_> {
+        let data = self.shared.data();
+        let record = &data[index(data, self.next)..][..1 + len.div_ceil(WORD_BYTES)];
+        Claim { record, len, written: 0, next: &mut self.next, tail: self.shared.tail(), publishes: false }
     }
 
     /// Makes everything committed visible.
@@ -246,7 +242,7 @@ impl Batch<'_> {
         if !self.writer.has_room(len) {
             return Err(self.writer.refusal(len));
         }
-        Ok(Claim { writer: self.writer, len, publish: false })
+        Ok(self.writer.claim(len))
     }
 
     /// As [`Writer::try_publish`]; visible when the batch ends.
@@ -271,39 +267,56 @@ impl Drop for Batch<'_> {
     }
 }
 
-/// Room for one message, as bytes to write: at first whatever an earlier claim left there. Dropping it takes the
-/// claim back.
+/// Room for one message, to be written from its beginning to its end. Dropping it takes the claim back.
 #[derive(Debug)]
 #[must_use = "a claim that is not committed is taken back"]
 pub struct Claim<'a> {
-    writer: &'a mut Writer,
+    /// The header's word and the message's.
+    record: &'a [AtomicU64],
     len: usize,
-    publish: bool,
+    written: usize,
+    /// The writer's.
+    next: &'a mut u64,
+    tail: &'a AtomicU64,
+    publishes: bool,
 }
 
 impl Claim<'_> {
-    /// Appends the message to the ring.
-    #[inline]
+    /// Writes the next bytes of the message.
+    ///
+    /// # Panics
+    /// When there are more of them than were claimed.
+    #[inline(always)]
+    pub fn write(&mut self, bytes: &[u8]) {
+        assert!(bytes.len() <= self.len - self.written, "more is written than was claimed");
+        let words = &self.record[1 + self.written / WORD_BYTES..];
+        match self.written % WORD_BYTES {
+            0 => store_bytes(words, bytes),
+            begun => go_on(words, begun, bytes),
+        }
+        self.written += bytes.len();
+    }
+
+    /// Appends the message to the ring. What was not written of it is zeros.
+    #[inline(always)]
     pub fn commit(self) {
-        self.writer.write_record(self.len, store_words);
-        if self.publish {
-            self.writer.publish();
+        for word in &self.record[1 + self.written.div_ceil(WORD_BYTES)..] {
+            word.store(0, Ordering::Relaxed);
+        }
+        self.record[0].store(Record::Message { len: self.len }.encode(), Ordering::Relaxed);
+        *self.next += record_bytes(self.len);
+        if self.publishes {
+            self.tail.store(*self.next, Ordering::Release);
         }
     }
 }
 
-impl Deref for Claim<'_> {
-    type Target = [u8];
-
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        &self.writer.staging.as_bytes()[..self.len]
-    }
-}
-
-impl DerefMut for Claim<'_> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.writer.staging.as_mut_bytes()[..self.len]
-    }
+/// Copies `bytes` into `words`, the first of which holds `begun` bytes before them.
+#[cold]
+fn go_on(words: &[AtomicU64], begun: usize, bytes: &[u8]) {
+    let (first, rest) = bytes.split_at(bytes.len().min(WORD_BYTES - begun));
+    let mut word = words[0].load(Ordering::Relaxed).to_ne_bytes();
+    word[begun..][..first.len()].copy_from_slice(first);
+    words[0].store(u64::from_ne_bytes(word), Ordering::Relaxed);
+    store_bytes(&words[1..], rest);
 }
