@@ -15,11 +15,9 @@ pub enum Side {
 impl Side {
     /// The side that ITCH writes as `B` or `S`.
     pub const fn from_itch(indicator: u8) -> Option<Side> {
-        match indicator {
-            b'B' => Some(Side::Bid),
-            b'S' => Some(Side::Ask),
-            _ => None,
-        }
+        // Which of the two it is can't be guessed: one branch for both.
+        let side = [Side::Bid, Side::Ask][(indicator == b'S') as usize];
+        if (indicator == b'B') | (indicator == b'S') { Some(side) } else { None }
     }
 
     /// `B` or `S`.
