@@ -26,6 +26,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub use bench::bench_main;
+
 use crate::output::{self, Output, StdoutClosed, UsageError};
 
 const EXIT_CODES: &str = "\
@@ -133,14 +135,10 @@ impl From<Verdict> for ExitCode {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // A closed stream is no reason to panic: whoever asked is gone.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
-        }
+        Err(error) => return misunderstood(&error),
     };
     let output = Output { json: cli.json };
-    let ended = match cli.command {
+    ended(match cli.command {
         Command::Demo(args) => demo::run(&args, output),
         Command::Gen(args) => generate::run(&args, output),
         Command::Stats(args) => stats::run(&args, output),
@@ -158,7 +156,18 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args, output),
         Command::Bench(args) => bench::run(&args, output),
         Command::Config(args) => config::run(&args, output),
-    };
+    })
+}
+
+/// Says what is wrong with the command line, or what was asked about it.
+fn misunderstood(error: &clap::Error) -> ExitCode {
+    // A closed stream is no reason to panic: whoever asked is gone.
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+}
+
+/// Says what went wrong, if anything did.
+fn ended(ended: anyhow::Result<Verdict>) -> ExitCode {
     ended.map_or_else(|error| failure(&error), ExitCode::from)
 }
 

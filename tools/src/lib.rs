@@ -14,7 +14,7 @@ mod later;
 mod notify;
 mod output;
 mod pcapng;
-mod ports;
+pub mod ports;
 pub mod script;
 mod svg;
 mod trace;

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 ///
 /// # Errors
 /// What the system refused.
-pub(crate) fn free_ports(count: usize) -> io::Result<Vec<u16>> {
+pub fn free_ports(count: usize) -> io::Result<Vec<u16>> {
     let mut held = Vec::with_capacity(count);
     while held.len() < count {
         let udp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;

@@ -1,4 +1,6 @@
 //! Ping-pong of datagrams between two threads: over raw sockets, which are the floor, and over our driver.
+//!
+//! Public, so that rivals can be measured by the same hands.
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -21,9 +23,9 @@ use super::schedule::Timing;
 use crate::ports::free_ports;
 
 /// Shortest payload: it holds the number of the ping.
-pub(crate) const MIN_BYTES: usize = 8;
+pub const MIN_BYTES: usize = 8;
 /// Longest payload.
-pub(crate) const MAX_BYTES: usize = 1_400;
+pub const MAX_BYTES: usize = 1_400;
 /// When nothing has come or gone for so long after the last ping, the pongs that are missing are lost.
 const STRAGGLING: Nanos = Nanos::from_secs(10);
 /// Receive and send buffer of each socket.
@@ -31,22 +33,30 @@ const SOCKET_BYTES: usize = 1 << 20;
 
 /// How datagrams are addressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Addressing {
+pub enum Addressing {
+    /// From one socket to the other.
     Unicast,
+    /// Each end listens to a group of its own.
     Multicast,
 }
 
 /// One end.
-pub(super) trait Wire: Send {
+pub trait Wire: Send {
     /// Sends `bytes`; `false` when there is no room now.
+    ///
+    /// # Errors
+    /// What the system refused.
     fn send(&mut self, now: Nanos, bytes: &[u8]) -> io::Result<bool>;
 
     /// Hands what has come to `on`, without waiting.
+    ///
+    /// # Errors
+    /// What the system refused.
     fn receive(&mut self, now: Nanos, on: impl FnMut(&[u8])) -> io::Result<()>;
 }
 
 /// Plain non-blocking sockets, one system call each.
-pub(super) struct RawWire {
+pub struct RawWire {
     sending: UdpSocket,
     /// With multicast, the one that has joined.
     receiving: Option<UdpSocket>,
@@ -55,7 +65,10 @@ pub(super) struct RawWire {
 
 impl RawWire {
     /// Both ends, on the loopback interface.
-    pub(super) fn pair(addressing: Addressing) -> io::Result<[RawWire; 2]> {
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub fn pair(addressing: Addressing) -> io::Result<[RawWire; 2]> {
         let wire = |sending, receiving| RawWire { sending, receiving, buffer: [0; MAX_BYTES] };
         match addressing {
             Addressing::Unicast => {
@@ -126,7 +139,7 @@ impl Wire for RawWire {
 }
 
 /// Our driver.
-pub(super) struct DriverWire {
+pub struct DriverWire {
     driver: AnyDriver,
     to: [Destination; 1],
 }
@@ -134,7 +147,10 @@ pub(super) struct DriverWire {
 impl DriverWire {
     /// Both ends, on the loopback interface, each with a driver of its own as `config` asks for; and the driver's name
     /// and notices.
-    pub(super) fn pair(
+    ///
+    /// # Errors
+    /// A driver or a socket cannot be had.
+    pub fn pair(
         config: &Config,
         addressing: Addressing,
     ) -> anyhow::Result<([DriverWire; 2], &'static str, Vec<String>)> {
@@ -186,29 +202,36 @@ impl Wire for DriverWire {
 
 /// How to play.
 #[derive(Clone, Copy)]
-pub(super) struct Play<'a> {
-    pub(super) place: &'a Place,
-    pub(super) bytes: usize,
-    pub(super) count: u64,
+pub struct Play<'a> {
+    /// Where the two threads are.
+    pub place: &'a Place,
+    /// Length of a ping, [`MIN_BYTES`] to [`MAX_BYTES`].
+    pub bytes: usize,
+    /// Pings.
+    pub count: u64,
     /// Pings at the start that are not measured.
-    pub(super) warm_up: u64,
-    pub(super) timing: Timing,
+    pub warm_up: u64,
+    /// When each ping is due.
+    pub timing: Timing,
 }
 
 /// What came of it.
-pub(super) struct Played {
-    pub(super) began: SystemTime,
+pub struct Played {
+    /// When it was.
+    pub began: SystemTime,
     /// From when each ping was due to its pong.
-    pub(super) round_trips: Latency,
-    pub(super) sent: u64,
-    pub(super) received: u64,
+    pub round_trips: Latency,
+    /// Pings sent.
+    pub sent: u64,
+    /// Pongs received.
+    pub received: u64,
 }
 
 /// Plays ping-pong: the first end sends at its times, waiting for nobody, the second sends back what comes.
 ///
 /// # Errors
 /// What the system refused.
-pub(super) fn play<W: Wire>(ends: [W; 2], play: Play<'_>, stop: &StopFlag) -> anyhow::Result<Played> {
+pub fn play<W: Wire>(ends: [W; 2], play: Play<'_>, stop: &StopFlag) -> anyhow::Result<Played> {
     let [pinging, ponging] = ends;
     let (start, over) = (Barrier::new(2), AtomicBool::new(false));
     thread::scope(|scope| {

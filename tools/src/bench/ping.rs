@@ -10,8 +10,8 @@ use super::schedule::Timing;
 use super::session::{Session, Subject};
 use crate::output::grouped;
 
-/// Name of the series.
-pub(super) const ROUND_TRIP: &str = "round trip";
+/// Name of the series of round trips.
+pub const ROUND_TRIP: &str = "round trip";
 
 /// What to measure.
 pub(crate) struct Ping {
@@ -36,7 +36,8 @@ impl Who {
     }
 }
 
-fn driver_name(driver: IoDriver) -> &'static str {
+/// The driver as benchmarks call it.
+pub fn driver_name(driver: IoDriver) -> &'static str {
     match driver {
         IoDriver::Auto => "driver auto",
         IoDriver::Uring => "driver uring",
@@ -78,7 +79,7 @@ pub(crate) fn run(session: &Session, ping: &Ping) -> anyhow::Result<Report> {
             let (ends, name, notices) = DriverWire::pair(&config, addressing)?;
             variant.notices.extend(notices);
             variant.threads = vec![format!("driver {name}: one thread pings, one sends back")];
-            play(session, ends, ping.rate, ping.bytes, variant)
+            round_trips(session, ends, ping.rate, ping.bytes, variant)
         }
     })?;
     let p50 = format!("{ROUND_TRIP}: p50");
@@ -103,10 +104,15 @@ pub(super) fn raw(
     bytes: usize,
     variant: &mut Variant,
 ) -> anyhow::Result<String> {
-    play(session, RawWire::pair(addressing)?, rate, bytes, variant)
+    round_trips(session, RawWire::pair(addressing)?, rate, bytes, variant)
 }
 
-fn play<W: Wire>(
+/// Plays ping-pong between `ends` as long as a measurement takes, adds what came of it to `variant`, and says in a word
+/// what that was.
+///
+/// # Errors
+/// What the system refused.
+pub fn round_trips<W: Wire>(
     session: &Session,
     ends: [W; 2],
     rate: NonZeroU64,

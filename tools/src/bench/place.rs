@@ -12,7 +12,7 @@ const THREADS: [&str; 8] =
 
 /// The cores that may be kept busy, and how.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub struct Place {
     /// Cores; one thread of the data path each at most.
     cores: Vec<usize>,
     /// Whether each thread is pinned to its core.
@@ -75,25 +75,29 @@ impl Place {
     }
 
     /// How many threads may be busy at the same time.
-    pub(crate) fn cores(&self) -> usize {
+    pub fn cores(&self) -> usize {
         self.cores.len()
     }
 
     /// The core of thread `at`, if it is to be pinned.
-    pub(crate) fn core(&self, at: usize) -> Option<usize> {
+    pub fn core(&self, at: usize) -> Option<usize> {
         self.is_pinned.then(|| self.cores[at % self.cores.len()])
     }
 
     /// How each of `threads` threads rests. More threads than cores never spin: each would wait for the other's end of
     /// its time slice.
-    pub(crate) fn idler(&self, threads: usize) -> Idler {
+    pub fn idler(&self, threads: usize) -> Idler {
+        self.rest(threads).idler()
+    }
+
+    /// As [`Place::idler`], for a runner.
+    pub fn rest(&self, threads: usize) -> IdleStrategy {
         let idle = if threads > self.cores() { Idle::Yield } else { self.idle };
         match idle {
             Idle::Spin => IdleStrategy::BusySpin,
             Idle::Yield => IdleStrategy::Yield,
             Idle::Backoff | Idle::Sleep => IdleStrategy::backoff(),
         }
-        .idler()
     }
 
     /// Lays `roles` out on threads: the roles of each thread.

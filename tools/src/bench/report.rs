@@ -19,7 +19,7 @@ pub(crate) const QUANTILES: [(&str, f64); 5] =
 /// What a figure counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Unit {
+pub enum Unit {
     /// Nanoseconds.
     Ns,
     /// Work done a second: more is better.
@@ -77,7 +77,7 @@ impl Series {
 
 /// One of the things that were measured in turn.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Variant {
+pub struct Variant {
     pub(crate) name: String,
     pub(crate) figures: Vec<Figure>,
     /// Sums over all repeats.
@@ -86,14 +86,15 @@ pub(crate) struct Variant {
     pub(crate) series: Vec<Series>,
     /// Threads of the data path in which a message waits for its turn.
     #[serde(skip)]
-    pub(crate) threads: Vec<String>,
+    pub threads: Vec<String>,
     /// What an operator should know.
     #[serde(skip)]
-    pub(crate) notices: Vec<String>,
+    pub notices: Vec<String>,
 }
 
 impl Variant {
-    pub(crate) fn new(name: impl Into<String>) -> Variant {
+    /// Nothing measured yet.
+    pub fn new(name: impl Into<String>) -> Variant {
         Variant {
             name: name.into(),
             figures: Vec::new(),
@@ -105,7 +106,7 @@ impl Variant {
     }
 
     /// Adds what one repeat gave for the figure `name`.
-    pub(crate) fn record(&mut self, name: &str, unit: Unit, value: f64) {
+    pub fn record(&mut self, name: &str, unit: Unit, value: f64) {
         match self.figures.iter_mut().find(|figure| figure.name == name) {
             Some(figure) => {
                 figure.values.push(value);
@@ -116,7 +117,7 @@ impl Variant {
     }
 
     /// Adds the latencies of one repeat, which become figures by percentile.
-    pub(crate) fn record_latency(&mut self, name: &str, began: SystemTime, latency: Latency) {
+    pub fn record_latency(&mut self, name: &str, began: SystemTime, latency: Latency) {
         if latency.is_empty() {
             return;
         }
@@ -128,14 +129,15 @@ impl Variant {
     }
 
     /// Keeps the latencies of one repeat for files and pictures, without making figures of them.
-    pub(crate) fn keep_latency(&mut self, name: &str, began: SystemTime, latency: Latency) {
+    pub fn keep_latency(&mut self, name: &str, began: SystemTime, latency: Latency) {
         match self.series.iter_mut().find(|series| series.name == name) {
             Some(series) => series.repeats.push((began, latency)),
             None => self.series.push(Series { name: name.into(), repeats: vec![(began, latency)] }),
         }
     }
 
-    pub(crate) fn count(&mut self, name: &str, more: u64) {
+    /// Adds to the sum `name` over all repeats. Of `sent` and `received` the report tells whether they differ.
+    pub fn count(&mut self, name: &str, more: u64) {
         *self.counts.entry(name.into()).or_default() += more;
     }
 
@@ -157,7 +159,7 @@ pub(crate) struct HostReport {
 
 /// Everything that is kept of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Report {
+pub struct Report {
     pub(crate) schema: u32,
     pub(crate) bench: String,
     /// One line that says what was measured.

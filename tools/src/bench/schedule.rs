@@ -76,16 +76,21 @@ impl Prepared {
 
 /// When messages are due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Timing {
+pub enum Timing {
     /// So many a second, evenly.
     Rate(NonZeroU64),
     /// So many at once, again after each `every`.
-    Bursts { size: NonZeroU64, every: Nanos },
+    Bursts {
+        /// Messages of a burst.
+        size: NonZeroU64,
+        /// From one burst to the next.
+        every: Nanos,
+    },
 }
 
 impl Timing {
     /// When message number `at`, from 0, is due after the start.
-    pub(crate) fn due(self, at: u64) -> Nanos {
+    pub fn due(self, at: u64) -> Nanos {
         match self {
             Timing::Rate(per_s) => Nanos((u128::from(at) * 1_000_000_000 / u128::from(per_s.get())) as u64),
             Timing::Bursts { size, every } => Nanos(at / size * every.0),

@@ -15,25 +15,27 @@ use super::report::{Figure, HostReport, Report, SCHEMA, Unit, Variant};
 use crate::output::{grouped, say};
 
 /// How to measure.
-pub(crate) struct Session {
-    pub(crate) place: Place,
+pub struct Session {
+    /// Where the busy threads are.
+    pub place: Place,
     /// Of everybody, but for places.
-    pub(crate) config: Config,
+    pub config: Config,
     /// Where journals go.
-    pub(crate) dir: PathBuf,
+    pub dir: PathBuf,
     /// How often everything is measured, in turn.
-    pub(crate) repeats: usize,
+    pub repeats: usize,
     /// How long each measurement takes, warming up included.
-    pub(crate) seconds: f64,
+    pub seconds: f64,
     /// How much of it is warming up.
-    pub(crate) warm_up_seconds: f64,
+    pub warm_up_seconds: f64,
     /// How long the host alone is measured, before and after.
-    pub(crate) host_check: Duration,
-    pub(crate) stop: StopFlag,
+    pub host_check: Duration,
+    /// Set when the user has had enough.
+    pub stop: StopFlag,
 }
 
 /// What is measured, in words.
-pub(crate) struct Subject {
+pub struct Subject {
     pub(crate) bench: &'static str,
     pub(crate) what: String,
     pub(crate) parameters: BTreeMap<String, String>,
@@ -43,17 +45,20 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    pub(crate) fn new(bench: &'static str, what: impl Into<String>, threads: usize) -> Subject {
+    /// The benchmark `bench`, which measures `what` with so many threads busy at the same time.
+    pub fn new(bench: &'static str, what: impl Into<String>, threads: usize) -> Subject {
         let (parameters, not_measured) = (BTreeMap::new(), Vec::new());
         Subject { bench, what: what.into(), parameters, threads, not_measured }
     }
 
-    pub(crate) fn with(mut self, name: &str, value: impl ToString) -> Subject {
+    /// Adds a parameter.
+    pub fn with(mut self, name: &str, value: impl ToString) -> Subject {
         self.parameters.insert(name.into(), value.to_string());
         self
     }
 
-    pub(crate) fn without(mut self, what: &[&'static str]) -> Subject {
+    /// Adds what is not measured.
+    pub fn without(mut self, what: &[&'static str]) -> Subject {
         self.not_measured.extend(what);
         self
     }
@@ -61,7 +66,7 @@ impl Subject {
 
 impl Session {
     /// Messages of one measurement at `rate` a second, and how many of them are warming up; at least one is measured.
-    pub(crate) fn messages(&self, rate: u64) -> (u64, u64) {
+    pub fn messages(&self, rate: u64) -> (u64, u64) {
         let count = ((rate as f64 * self.seconds) as u64).max(2);
         let warm_up = ((rate as f64 * self.warm_up_seconds) as u64).clamp(1, count - 1);
         (count, warm_up)
@@ -69,7 +74,10 @@ impl Session {
 
     /// Measures each of `variants` in turn by `run`, as often as asked; who goes first changes from turn to turn. `run`
     /// adds what it found to the variant, and says in a word what that was.
-    pub(crate) fn measure(
+    ///
+    /// # Errors
+    /// What `run` gave, or it was interrupted.
+    pub fn measure(
         &self,
         subject: Subject,
         mut variants: Vec<Variant>,
@@ -161,25 +169,26 @@ impl Report {
     }
 
     /// What each repeat of a variant gave for a figure; nothing when there is no such figure.
-    pub(crate) fn values(&self, variant: &str, figure: &str) -> &[f64] {
+    pub fn values(&self, variant: &str, figure: &str) -> &[f64] {
         let variant = self.variants.iter().find(|known| known.name == variant);
         variant.and_then(|variant| variant.figure(figure)).map_or(&[], |figure| &figure.values)
     }
 
     /// One over the other, repeat by repeat.
-    pub(crate) fn quotients(&self, of: [&str; 2], to: [&str; 2]) -> Vec<f64> {
+    pub fn quotients(&self, of: [&str; 2], to: [&str; 2]) -> Vec<f64> {
         let (of, to) = (self.values(of[0], of[1]), self.values(to[0], to[1]));
         of.iter().zip(to).map(|(of, to)| of / to).collect()
     }
 
     /// Adds a figure of one variant against another; not if there is nothing to divide by.
-    pub(crate) fn ratio(&mut self, name: impl Into<String>, values: Vec<f64>) {
+    pub fn ratio(&mut self, name: impl Into<String>, values: Vec<f64>) {
         if !values.is_empty() && values.iter().all(|value| value.is_finite()) {
             self.ratios.push(Figure::new(name, Unit::Ratio, values));
         }
     }
 
-    pub(crate) fn notice(&mut self, text: impl Into<String>) {
+    /// Adds what to know when reading the figures.
+    pub fn notice(&mut self, text: impl Into<String>) {
         let text = text.into();
         if !self.notices.contains(&text) {
             self.notices.push(text);

@@ -1,29 +1,24 @@
 //! `seqcast bench`: how fast this is on this host.
 
+mod beside;
+mod common;
+
 use std::num::NonZeroU64;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use anyhow::Context;
 use clap::{Subcommand, ValueEnum};
-use seqcast_engine::config::{Config, Idle, IoDriver};
+use seqcast_engine::config::IoDriver;
 use seqcast_engine::limits::MAX_NODES;
 use seqcast_engine::time::Nanos;
 
 use super::Verdict;
-use super::process;
-use crate::bench::{
-    self, Book, Burst, Fanout, Flow, Load, Loss, MAX_BYTES, MAX_MESSAGES, MAX_SUBSCRIBERS, MIN_BYTES, Ping,
-    Pipe, Place, Report, Session,
-};
+use crate::bench::echo::{MAX_BYTES, MIN_BYTES};
+use crate::bench::{self, Book, Burst, Fanout, Flow, Load, Loss, MAX_MESSAGES, MAX_SUBSCRIBERS, Ping, Pipe};
 use crate::day::DayConfig;
-use crate::output::{Output, UsageError, say};
+use crate::output::{Output, UsageError};
 
-/// Overrides of the configuration that a benchmark begins with; users' own come after them. A run sets up everything
-/// anew: rings as large as the default would take longer to prepare than the run.
-const SET: [&str; 2] = ["memory.ring_bytes=8MiB", "stat.dir="];
-/// Longest measurement.
-const MAX_SECONDS: f64 = 600.0;
+pub use beside::bench_main;
+use common::Common;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -31,37 +26,6 @@ pub(crate) struct Args {
     common: Common,
     #[command(subcommand)]
     what: What,
-}
-
-#[derive(clap::Args)]
-struct Common {
-    /// Measure everything so many times, in turn
-    #[arg(long, global = true, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    repeat: u16,
-    /// How long each measurement takes, warming up included
-    #[arg(long, global = true, default_value_t = 2.0)]
-    seconds: f64,
-    /// How much of that is warming up
-    #[arg(long, global = true, default_value_t = 0.3, value_name = "SECONDS")]
-    warm_up: f64,
-    /// How long the host alone is measured, before and after
-    #[arg(long, global = true, default_value_t = 1.0, value_name = "SECONDS")]
-    host_check: f64,
-    /// Pin the busy threads to these cores, and keep no more busy [default: all cores, not pinned]
-    #[arg(long, global = true, value_delimiter = ',', value_name = "CORE,…")]
-    cores: Vec<usize>,
-    /// What a busy thread does when there is nothing to do
-    #[arg(long, global = true, value_enum, default_value_t = Rest::Spin)]
-    idle: Rest,
-    /// Write JSON, histograms (.hgrm, .hlog) and a page with plots into this directory
-    #[arg(long, global = true, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Where journals go [default: the directory for temporary files]
-    #[arg(long, global = true, value_name = "DIR")]
-    dir: Option<PathBuf>,
-    /// Override a key of the configuration, such as io.driver=udp; may be repeated
-    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
-    set: Vec<String>,
 }
 
 #[derive(Subcommand)]
@@ -232,29 +196,8 @@ impl From<DriverArg> for IoDriver {
     }
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Rest {
-    /// Look again at once
-    Spin,
-    /// Give the core to whoever else can run
-    Yield,
-    /// Spin, then yield, then rest for longer and longer
-    Backoff,
-}
-
-impl From<Rest> for Idle {
-    fn from(rest: Rest) -> Idle {
-        match rest {
-            Rest::Spin => Idle::Spin,
-            Rest::Yield => Idle::Yield,
-            Rest::Backoff => Idle::Backoff,
-        }
-    }
-}
-
 pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<Verdict> {
-    process::talk_little();
-    let session = session(&args.common)?;
+    let session = args.common.session()?;
     let report = match &args.what {
         What::Ping(ping) => bench::ping(&session, &ping.checked()?),
         What::Pipe(pipe) => bench::pipe(&session, &pipe.checked()?),
@@ -267,48 +210,7 @@ pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<Verdict> {
         What::Fanout(fanout) => bench::fanout(&session, &fanout.checked()?),
         What::Compare(two) => return two.run(output),
     }?;
-    finish(&report, args, output)
-}
-
-/// Writes and prints what was found.
-fn finish(report: &Report, args: &Args, output: Output) -> anyhow::Result<Verdict> {
-    if let Some(dir) = &args.common.out {
-        let files = bench::write_files(report, dir)?;
-        say(format_args!("{} files in {}", files.len(), dir.display()));
-    }
-    output.print(report, |data| report.write_text(data))?;
-    Ok(if report.is_complete { Verdict::Good } else { Verdict::Bad })
-}
-
-fn session(common: &Common) -> anyhow::Result<Session> {
-    let Common { repeat, seconds, warm_up, host_check, cores, idle, dir, set, .. } = common;
-    for (name, value, least) in
-        [("--seconds", *seconds, 0.001), ("--warm-up", *warm_up, 0.0), ("--host-check", *host_check, 0.001)]
-    {
-        if !(least..=MAX_SECONDS).contains(&value) {
-            let text = format!("{name} is {value}, and must be {least} to {MAX_SECONDS} seconds");
-            return Err(UsageError(text).into());
-        }
-    }
-    if warm_up >= seconds {
-        let text =
-            format!("--warm-up is {warm_up}, and leaves nothing of --seconds {seconds} to be measured");
-        return Err(UsageError(text).into());
-    }
-    let all: Vec<String> = SET.iter().map(ToString::to_string).chain(set.iter().cloned()).collect();
-    let config = Config::load(None, &all).map_err(|error| UsageError(error.to_string()))?;
-    let dir = dir.clone().unwrap_or_else(std::env::temp_dir);
-    std::fs::create_dir_all(&dir).with_context(|| format!("--dir {}", dir.display()))?;
-    Ok(Session {
-        place: Place::new(cores, (*idle).into())?,
-        config,
-        dir,
-        repeats: usize::from(*repeat),
-        seconds: *seconds,
-        warm_up_seconds: *warm_up,
-        host_check: Duration::from_secs_f64(*host_check),
-        stop: process::stop_on_signals()?,
-    })
+    args.common.finish(&report, output)
 }
 
 impl PingArgs {
