@@ -25,7 +25,7 @@ use super::{Applied, Books, Side};
 use crate::mem::prefetch;
 
 /// Messages from one step to the next.
-const LAG: usize = 4;
+const LAG: usize = 3;
 /// Steps before a message is applied.
 const STEPS: usize = 5;
 /// Messages under way at most; a power of two.
