@@ -6,11 +6,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use seqcast_wire::itch::Header;
+use seqcast_wire::itch::Glance;
 use seqcast_wire::soup::Packet;
 use seqcast_wire::{SeqNo, Session, Timestamp, glimpse, soup};
 use tracing::{info, warn};
-use zerocopy::FromBytes;
 
 use super::batch::Batch;
 use super::join::{Handover, Snapshot};
@@ -185,8 +184,8 @@ impl SnapshotServer {
                 work += usize::from(more);
             }
             self.books.apply_all(self.batch.rest(), |_, _, _| ());
-            let times = self.batch.rest().filter_map(|message| Header::ref_from_prefix(message).ok());
-            if let Some((header, _)) = times.last() {
+            let headers = self.batch.rest().filter_map(|message| Glance::parse(message).ok()?.header());
+            if let Some(header) = headers.last() {
                 self.last_time = header.timestamp;
             }
         }
