@@ -5,6 +5,7 @@
 
 #[cfg(feature = "aeron")]
 mod aeron;
+mod book;
 mod flow;
 mod hop;
 mod load;
@@ -22,6 +23,8 @@ use seqcast::bench::Report;
 enum What {
     /// The round trip of one datagram: raw spinning sockets, our drivers, Aeron
     Ping(ping::Args),
+    /// Order books over a generated day: Seqcast, standard collections, crates that parse ITCH, nautilus-model
+    Book(book::Args),
     /// The highest rate of small messages over one hop that is sustained: Seqcast, Aeron
     Load(load::Args),
     /// Latency at a fixed rate while the receiving end loses datagrams: Seqcast on one line and on two, Aeron
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     let about = "Seqcast beside its rivals, in the same run";
     seqcast::cli::bench_main("seqcast-rivals", about, |session, what: &What| match what {
         What::Ping(args) => ping::run(session, args),
+        What::Book(args) => book::run(session, args),
         What::Load(args) => load::run(session, args),
         What::Loss(args) => loss::run(session, args),
         What::Ring => ring::run(session),

@@ -5,6 +5,7 @@
 
 use seqcast_wire::{SeqNo, Session};
 
+use super::batch::Batch;
 use super::event::{self, Event};
 use super::join::{Handover, Snapshot};
 use super::meter::Meter;
@@ -14,7 +15,7 @@ use crate::ring::broadcast::{Guest, Reader, Tap};
 use crate::runtime::{Agent, AgentError};
 use crate::time::Nanos;
 
-/// Items taken from the ring in one duty cycle at most.
+/// Items taken from the ring in one duty cycle, or up to a batch more.
 const LIMIT: usize = 1024;
 
 /// What an application gets to see. All methods have empty bodies: implement what is needed.
@@ -100,6 +101,10 @@ enum Wholeness {
 pub struct BookAgent<A> {
     name: String,
     input: Input,
+    /// Items taken from the ring: all that were there, up to a batch.
+    inbox: Batch,
+    /// Bytes that were overwritten behind those items.
+    skipped: Option<u64>,
     desk: Desk<A>,
     handover: Option<Handover>,
     meter: Meter,
@@ -145,7 +150,15 @@ impl<A: Application> BookAgent<A> {
             conflicts: 0,
             snapshots: 0,
         };
-        BookAgent { name: name.into(), input, desk, handover: None, meter }
+        BookAgent {
+            name: name.into(),
+            input,
+            inbox: Batch::new(),
+            skipped: None,
+            desk,
+            handover: None,
+            meter,
+        }
     }
 
     /// Begins with a snapshot, and takes another one whenever the books are not whole any more.
@@ -168,36 +181,63 @@ impl<A: Application> BookAgent<A> {
         self
     }
 
-    /// Takes what the ring has, as long as it may be read, and gives the number of items.
+    /// Handles what the ring has, as long as it may be read, and gives the number of items.
     fn read(&mut self) -> Result<usize, AgentError> {
-        let BookAgent { input, desk, handover, .. } = self;
         let mut work = 0;
-        while work < LIMIT && desk.settle(handover.as_ref()) {
-            match input {
-                Input::Wait(reader) => {
-                    let Some(bytes) = reader.peek() else { break };
-                    desk.on_bytes(bytes);
-                    reader.advance();
+        while work < LIMIT && self.desk.settle(self.handover.as_ref()) {
+            if self.inbox.is_empty() {
+                if let Some(bytes) = self.skipped.take() {
+                    self.desk.on_skipped(bytes);
+                    work += 1;
+                    continue;
                 }
-                Input::Disconnect(guest) => match guest.try_next() {
-                    Ok(Some(bytes)) => desk.on_bytes(bytes),
-                    Ok(None) => break,
-                    Err(error) => return Err(AgentError::failed(error)),
-                },
-                Input::Skip(tap) => match tap.try_next() {
-                    Ok(Some(bytes)) => desk.on_bytes(bytes),
-                    Ok(None) => break,
-                    Err(overrun) => desk.on_skipped(overrun.skipped_bytes),
-                },
+                self.fetch()?;
+                if self.inbox.is_empty() && self.skipped.is_none() {
+                    break;
+                }
             }
-            work += 1;
-        }
-        match input {
-            Input::Wait(reader) => reader.release(),
-            Input::Disconnect(guest) => guest.release(),
-            Input::Skip(_) => {}
+            work += self.desk.on_items(&mut self.inbox);
         }
         Ok(work)
+    }
+
+    /// Takes what is in the ring now, up to a batch.
+    fn fetch(&mut self) -> Result<(), AgentError> {
+        let BookAgent { input, inbox, skipped, .. } = self;
+        inbox.clear();
+        match input {
+            Input::Wait(reader) => {
+                while !inbox.is_full()
+                    && let Some(bytes) = reader.peek()
+                {
+                    inbox.push(bytes);
+                    reader.advance();
+                }
+                reader.release();
+            }
+            Input::Disconnect(guest) => {
+                while !inbox.is_full() {
+                    match guest.try_next() {
+                        Ok(Some(bytes)) => inbox.push(bytes),
+                        Ok(None) => break,
+                        // What was read before is still told; it stays evicted.
+                        Err(_) if !inbox.is_empty() => break,
+                        Err(error) => return Err(AgentError::failed(error)),
+                    }
+                }
+                guest.release();
+            }
+            Input::Skip(tap) => {
+                while !inbox.is_full() && skipped.is_none() {
+                    match tap.try_next() {
+                        Ok(Some(bytes)) => inbox.push(bytes),
+                        Ok(None) => break,
+                        Err(overrun) => *skipped = Some(overrun.skipped_bytes),
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     fn report(&mut self) {
@@ -230,10 +270,44 @@ impl<A: Application> Desk<A> {
         }
     }
 
-    fn on_bytes(&mut self, bytes: &[u8]) {
+    /// Handles the next item, or as many as are messages that follow one another, and gives their number.
+    fn on_items(&mut self, inbox: &mut Batch) -> usize {
+        let handled = if self.wholeness == Wholeness::Whole { self.on_run(inbox) } else { 0 };
+        inbox.advance(handled);
+        if handled > 0 {
+            return handled;
+        }
+        let Some(bytes) = inbox.rest().next() else { return 0 };
         if let Some(event) = event::decode(bytes) {
             self.on_event(event);
         }
+        inbox.advance(1);
+        1
+    }
+
+    /// Handles the messages that come next, together, and gives their number.
+    fn on_run(&mut self, inbox: &Batch) -> usize {
+        let Desk { books, application, state, next, .. } = self;
+        let told = *state != FeedState::Stale;
+        let from = next.value();
+        let run = inbox.rest().enumerate().map_while(|(nth, bytes)| match event::decode(bytes)? {
+            Event { received, item: Item::Message { seq, bytes } } if seq.value() == from + nth as u64 => {
+                Some((seq, received, bytes))
+            }
+            _ => None,
+        });
+        let mut heard = run.clone();
+        let mut handled = 0;
+        books.apply_all(run.map(|(.., bytes)| bytes), |books, bytes, applied| {
+            let Some((seq, received, _)) = heard.next() else { return };
+            application.on_message(seq, received, bytes);
+            *next = seq.next();
+            handled += 1;
+            if told && is_news(applied) {
+                application.on_book(seq, received, applied, books);
+            }
+        });
+        handled
     }
 
     fn on_skipped(&mut self, bytes: u64) {
@@ -305,11 +379,16 @@ impl<A: Application> Desk<A> {
             return;
         }
         let applied = self.books.apply(bytes);
-        let tells = applied.effect != Effect::None || applied.trade.is_some();
-        if tells && self.state != FeedState::Stale {
+        if self.state != FeedState::Stale && is_news(&applied) {
             self.application.on_book(seq, received, &applied, &self.books);
         }
     }
+}
+
+/// Whether an application hears of it.
+#[inline]
+fn is_news(applied: &Applied) -> bool {
+    applied.effect != Effect::None || applied.trade.is_some()
 }
 
 impl<A: Application> Agent for BookAgent<A> {

@@ -16,6 +16,7 @@
 //! | [`join`] | a snapshot server | books to begin with |
 
 mod acknowledge;
+mod batch;
 pub mod books;
 pub mod egress;
 pub mod event;

@@ -6,12 +6,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use seqcast_wire::itch::Header;
+use seqcast_wire::itch::Glance;
 use seqcast_wire::soup::Packet;
 use seqcast_wire::{SeqNo, Session, Timestamp, glimpse, soup};
 use tracing::{info, warn};
-use zerocopy::FromBytes;
 
+use super::batch::Batch;
 use super::join::{Handover, Snapshot};
 use super::meter::Meter;
 use crate::book::{Books, IMAGE_MESSAGE_BYTES, ImageEncoder};
@@ -40,6 +40,8 @@ pub struct SnapshotServer {
     max_clients: usize,
     clients: Vec<Client>,
     books: Books,
+    /// What is applied together.
+    batch: Batch,
     /// Time of the last message: what the image's orders are stamped with.
     last_time: Timestamp,
     journal: JournalReader,
@@ -108,6 +110,7 @@ impl SnapshotServer {
             max_clients: plan.max_clients,
             clients: Vec::new(),
             books,
+            batch: Batch::new(),
             last_time: Timestamp::from_ns(0),
             journal,
             cursor,
@@ -168,18 +171,23 @@ impl SnapshotServer {
         let committed = self.committed.load();
         let mut work = 0;
         let Some(cursor) = &mut self.cursor else { return Ok(self.begin()) };
-        while work < APPLY_LIMIT && cursor.seq() < committed {
-            match cursor.next_frame().map_err(AgentError::failed)? {
-                Some(frame) if frame.kind() == Kind::Message => {
-                    self.books.apply(frame.payload());
-                    if let Ok((header, _)) = Header::ref_from_prefix(frame.payload()) {
-                        self.last_time = header.timestamp;
-                    }
+        let mut more = true;
+        while more && work < APPLY_LIMIT {
+            self.batch.clear();
+            while more && !self.batch.is_full() {
+                let frame = if cursor.seq() < committed { cursor.next_frame() } else { Ok(None) };
+                match frame.map_err(AgentError::failed)? {
+                    Some(frame) if frame.kind() == Kind::Message => self.batch.push(frame.payload()),
+                    Some(_) => {}
+                    None => more = false,
                 }
-                Some(_) => {}
-                None => break,
+                work += usize::from(more);
             }
-            work += 1;
+            self.books.apply_all(self.batch.rest(), |_, _, _| ());
+            let headers = self.batch.rest().filter_map(|message| Glance::parse(message).ok()?.header());
+            if let Some(header) = headers.last() {
+                self.last_time = header.timestamp;
+            }
         }
         if work > 0 {
             self.applied.advance(cursor.seq());

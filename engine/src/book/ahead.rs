@@ -1,9 +1,22 @@
 //! Looking ahead: the lines that a message will touch are asked for before earlier messages are applied.
 //!
-//! What a message touches is only known step by step, each step one cache miss deep: its bucket and its book from the
-//! message; the order from the bucket, the rungs from the book; the level and the order's neighbours from those. So a
-//! group of messages goes through the steps together, and its misses are under way at once. What is looked at ahead is
-//! only a hint of where to look next: earlier messages of the group may change it, which then costs time, not truth.
+//! What a message touches is only known step by step, each step one cache miss deep:
+//!
+//! | step | has arrived | asked for |
+//! |---|---|---|
+//! | [`enter`](Books::enter) | the message | bucket, book |
+//! | [`look_up`](Books::look_up) | bucket, book | the order; rungs of an addition |
+//! | [`follow`](Books::follow) | order, rungs | level, neighbours in the queue; level of an addition |
+//! | [`reach`](Books::reach) | level | rungs of a level that will vanish or of a replacement; tail of an addition's queue |
+//! | [`search`](Books::search) | those rungs | level of a replacement |
+//!
+//! So a message takes each step [`LAG`] messages after the one before it, and is applied after the last: what a step asks
+//! for arrives while other messages take theirs. Memory hands over one line in the time of a tenth of its latency, and
+//! no more: spread evenly over the messages, the lines come while earlier messages are applied; asked for in bursts, they
+//! would be waited for. What is found ahead is only a hint of where to look: earlier messages may change it, which then
+//! costs time, not truth.
+
+use std::hint::select_unpredictable;
 
 use super::index::Hash;
 use super::ladder;
@@ -11,168 +24,213 @@ use super::slab::NONE;
 use super::{Applied, Books, Side};
 use crate::mem::prefetch;
 
-/// Messages that go through the steps together: enough for the line that the first asked for to arrive while the others
-/// ask, few enough for all of them to stay in the first-level cache.
-const GROUP: usize = 16;
+/// Messages from one step to the next.
+const LAG: usize = 3;
+/// Steps before a message is applied.
+const STEPS: usize = 5;
+/// Messages under way at most; a power of two.
+const WAY: usize = (LAG * STEPS + 1).next_power_of_two();
 
-/// A group of messages under way. Additions and the rest are kept apart, since a loop over either runs without
-/// guessing what comes next.
-struct Group<'m> {
-    messages: [&'m [u8]; GROUP],
-    len: usize,
-    additions: List<Addition>,
-    /// Hashes of the orders that something happens to; then their places.
-    others: List<Hash>,
-    orders: [u32; GROUP],
-    /// By message: a place where the level of the order that it adds may be.
-    levels: [u32; GROUP],
-}
-
-/// Part of a group.
-struct List<T> {
-    items: [T; GROUP],
-    len: usize,
-}
-
-impl<T: Copy> List<T> {
-    fn new(blank: T) -> List<T> {
-        List { items: [blank; GROUP], len: 0 }
-    }
-
-    #[inline]
-    fn push(&mut self, item: T) {
-        self.items[self.len % GROUP] = item;
-        self.len += 1;
-    }
-
-    #[inline]
-    fn iter(&self) -> std::slice::Iter<'_, T> {
-        self.items[..self.len.min(GROUP)].iter()
-    }
-}
-
-/// Where an order is to be added.
+/// Where a message's level may be.
 #[derive(Clone, Copy)]
-struct Addition {
-    /// The message's place in the group.
-    message: usize,
+pub(super) struct Hint {
+    /// Level that an order is added to.
+    pub(super) level: u32,
+    /// Place of that level among its side's rungs, or where it would be inserted.
+    pub(super) place: u32,
+}
+
+impl Hint {
+    /// Nothing was looked at.
+    pub(super) const NONE: Hint = Hint { level: NONE, place: 0 };
+}
+
+/// What is known of a message. The steps treat all messages alike as far as they can: to guess wrongly what comes next
+/// costs more than to ask for a line that is there.
+#[derive(Clone, Copy)]
+struct Plan<'m> {
+    message: &'m [u8],
+    hash: Hash,
+    /// Order that something happens to.
+    order: u32,
+    hint: Hint,
+    /// Price of the order that is added.
+    price: u32,
     locate: u16,
+    /// Side of the order that is added.
     side: Side,
-    key: u32,
+    class: Class,
 }
 
 impl Books {
     /// Applies `messages` one after the other, as [`Books::apply`] would, and tells `on_applied` of each, with the
     /// books as they are then. Several messages at a time cost much less than as many calls, since their cache misses
-    /// overlap.
+    /// overlap; none waits for messages that `messages` does not have yet.
     pub fn apply_all<'m>(
         &mut self,
         messages: impl IntoIterator<Item = &'m [u8]>,
         mut on_applied: impl FnMut(&Books, &'m [u8], &Applied),
     ) {
         let mut messages = messages.into_iter();
-        let mut group = Group::new();
-        loop {
-            group.clear();
-            while group.len < GROUP
-                && let Some(message) = messages.next()
-            {
-                self.enter(&mut group, message);
+        let Some(first) = messages.next() else { return };
+        let Some(second) = messages.next() else {
+            let applied = self.apply(first);
+            return on_applied(self, first, &applied);
+        };
+        let messages = [first, second].into_iter().chain(messages);
+        let mut plans = [const { Plan::NONE }; WAY];
+        let mut entered = 0_usize;
+        let at = |step: usize, entered: usize| entered.wrapping_sub(step * LAG) % WAY;
+        for message in messages {
+            plans[at(0, entered)] = self.enter(message);
+            // Of the first messages, some steps find nothing to do.
+            self.look_up(&mut plans[at(1, entered)]);
+            self.follow(&mut plans[at(2, entered)]);
+            self.reach(&mut plans[at(3, entered)]);
+            self.search(&mut plans[at(4, entered)]);
+            if entered >= STEPS * LAG {
+                self.apply_plan(&plans[at(5, entered)], &mut on_applied);
             }
-            self.look_up(&mut group);
-            self.follow(&mut group);
-            for (message, level) in group.messages[..group.len].iter().zip(group.levels) {
-                let applied = self.apply_near(message, level);
-                on_applied(self, message, &applied);
-            }
-            if group.len < GROUP {
-                return;
-            }
+            entered += 1;
         }
+        let rest = |step: usize| entered.saturating_sub(step * LAG)..entered;
+        rest(1).for_each(|nth| self.look_up(&mut plans[nth % WAY]));
+        rest(2).for_each(|nth| self.follow(&mut plans[nth % WAY]));
+        rest(3).for_each(|nth| self.reach(&mut plans[nth % WAY]));
+        rest(4).for_each(|nth| self.search(&mut plans[nth % WAY]));
+        rest(5).for_each(|nth| self.apply_plan(&plans[nth % WAY], &mut on_applied));
     }
 
-    /// First step: what the message alone says.
+    #[inline(always)]
+    fn apply_plan<'m>(&mut self, plan: &Plan<'m>, on_applied: &mut impl FnMut(&Books, &'m [u8], &Applied)) {
+        let applied = self.apply_near(plan.message, plan.hint);
+        on_applied(self, plan.message, &applied);
+    }
+
+    /// What the message alone says.
     #[inline]
-    fn enter<'m>(&self, group: &mut Group<'m>, message: &'m [u8]) {
-        let at = group.len;
-        group.messages[at % GROUP] = message;
-        group.levels[at % GROUP] = NONE;
-        group.len += 1;
-        let Some((head, rest)) = message.split_first_chunk::<19>() else { return };
-        let [kind, l0, l1, .., r0, r1, r2, r3, r4, r5, r6, r7] = *head;
+    fn enter<'m>(&self, message: &'m [u8]) -> Plan<'m> {
+        let nothing = Plan { message, ..Plan::NONE };
+        let Some(&[kind, l0, l1, .., r0, r1, r2, r3, r4, r5, r6, r7]) = message.first_chunk::<19>() else {
+            return nothing;
+        };
+        let class = CLASSES[usize::from(kind)];
+        let Some(&price) = message.get(class.price.into()..).and_then(<[u8]>::first_chunk) else {
+            return nothing;
+        };
+        let Some(&side) = message.get(usize::from(class.side)) else { return nothing };
         let locate = u16::from_be_bytes([l0, l1]);
         let hash = self.index.hash(u64::from_be_bytes([r0, r1, r2, r3, r4, r5, r6, r7]));
-        match kind {
-            b'A' | b'F' => {
-                let Some(&[side, .., p0, p1, p2, p3]) = rest.first_chunk::<17>() else { return };
-                let side = if side == b'S' { Side::Ask } else { Side::Bid };
-                let key = ladder::key(side, u32::from_be_bytes([p0, p1, p2, p3]));
-                group.additions.push(Addition { message: at, locate, side, key });
-            }
-            b'D' | b'E' | b'C' | b'X' => group.others.push(hash),
-            b'U' => {
-                group.others.push(hash);
-                if let Some(reference) = rest.first_chunk() {
-                    self.index.prefetch(self.index.hash(u64::from_be_bytes(*reference)));
-                }
-            }
-            _ => return,
-        }
         self.index.prefetch(hash);
         prefetch(&self.books, usize::from(locate));
+        if class.replaces
+            && let Some(reference) = message.get(19..).and_then(<[u8]>::first_chunk)
+        {
+            self.index.prefetch(self.index.hash(u64::from_be_bytes(*reference)));
+        }
+        let side = select_unpredictable(side == b'S', Side::Ask, Side::Bid);
+        let price = u32::from_be_bytes(price);
+        Plan { message, hash, order: NONE, hint: Hint::NONE, price, locate, side, class }
     }
 
-    /// Second step: the buckets and the books have arrived.
+    /// Bucket and book have arrived.
     #[inline]
-    fn look_up(&self, group: &mut Group<'_>) {
-        for (hash, order) in group.others.iter().zip(&mut group.orders) {
-            *order = self.index.guess(*hash);
-            self.orders.prefetch(*order);
-        }
-        for addition in group.additions.iter() {
-            if let Some(book) = self.books.get(usize::from(addition.locate)) {
-                self.ladders.prefetch(&book.ladders[addition.side as usize]);
-            }
+    fn look_up(&self, plan: &mut Plan<'_>) {
+        plan.order = self.index.guess(plan.hash);
+        self.orders.prefetch(plan.order);
+        if let Some(book) = self.books.get(usize::from(plan.locate)) {
+            self.ladders.prefetch_if(plan.class.adds, &book.ladders[plan.side as usize]);
         }
     }
 
-    /// Third step: the orders and the rungs have arrived.
+    /// The order has arrived, or the rungs of an addition.
     #[inline]
-    fn follow(&self, group: &mut Group<'_>) {
-        for &order in &group.orders[..group.others.len] {
-            let order = &self.orders[order];
-            self.levels.prefetch(order.level);
-            self.orders.prefetch(order.previous);
-            self.orders.prefetch(order.next);
+    fn follow(&self, plan: &mut Plan<'_>) {
+        let order = &self.orders[plan.order];
+        self.levels.prefetch(order.level);
+        self.orders.prefetch(order.previous);
+        self.orders.prefetch(order.next);
+        if plan.class.adds {
+            self.find_ahead(plan);
         }
-        for addition in group.additions.iter() {
-            let Some(book) = self.books.get(usize::from(addition.locate)) else { continue };
-            let ladder = &book.ladders[addition.side as usize];
-            if let Ok(place) = self.ladders.find(ladder, addition.key) {
+    }
+
+    /// The level has arrived.
+    #[inline]
+    fn reach(&self, plan: &mut Plan<'_>) {
+        // One of the two is none.
+        let level = &self.levels[self.orders[plan.order].level.max(plan.hint.level)];
+        self.orders.prefetch_if(plan.class.adds, level.tail);
+        let leaves = plan.class.replaces | (plan.class.changes & (level.orders == 1));
+        if let Some(book) = self.books.get(usize::from(level.locate)) {
+            self.ladders.prefetch_if(leaves, &book.ladders[level.side as usize]);
+        }
+        (plan.locate, plan.side) = (level.locate, level.side);
+    }
+
+    /// The rungs have arrived among which a replacement goes.
+    #[inline]
+    fn search(&self, plan: &mut Plan<'_>) {
+        if plan.class.replaces {
+            self.find_ahead(plan);
+        }
+    }
+
+    #[inline]
+    fn find_ahead(&self, plan: &mut Plan<'_>) {
+        let Some(book) = self.books.get(usize::from(plan.locate)) else { return };
+        let ladder = &book.ladders[plan.side as usize];
+        match self.ladders.find(ladder, ladder::key(plan.side, plan.price)) {
+            Ok(place) => {
                 let level = self.ladders.at(ladder, place).level();
+                plan.hint = Hint { level, place: place as u32 };
                 self.levels.prefetch(level);
-                group.levels[addition.message % GROUP] = level;
             }
+            Err(place) => plan.hint.place = place as u32,
         }
     }
 }
 
-impl<'m> Group<'m> {
-    fn new() -> Group<'m> {
-        let addition = Addition { message: 0, locate: 0, side: Side::Bid, key: 0 };
-        Group {
-            messages: [&[]; GROUP],
-            len: 0,
-            additions: List::new(addition),
-            others: List::new(Hash::default()),
-            orders: [NONE; GROUP],
-            levels: [NONE; GROUP],
-        }
-    }
+/// What a message's type says of it.
+#[derive(Clone, Copy)]
+struct Class {
+    adds: bool,
+    changes: bool,
+    replaces: bool,
+    /// Offset of the side, where it adds; of any byte where not.
+    side: u8,
+    /// Offset of the price, where it adds or replaces; of any four bytes where not.
+    price: u8,
+}
 
-    fn clear(&mut self) {
-        self.len = 0;
-        self.additions.len = 0;
-        self.others.len = 0;
-    }
+const CLASSES: [Class; 256] = {
+    let none = Class::NONE;
+    let adds = Class { adds: true, side: 19, price: 32, ..none };
+    let changes = Class { changes: true, ..none };
+    let mut classes = [none; 256];
+    classes[b'A' as usize] = adds;
+    classes[b'F' as usize] = adds;
+    classes[b'D' as usize] = changes;
+    classes[b'E' as usize] = changes;
+    classes[b'C' as usize] = changes;
+    classes[b'X' as usize] = changes;
+    classes[b'U' as usize] = Class { replaces: true, price: 31, ..changes };
+    classes
+};
+
+impl Class {
+    const NONE: Class = Class { adds: false, changes: false, replaces: false, side: 0, price: 0 };
+}
+
+impl<'m> Plan<'m> {
+    const NONE: Plan<'m> = Plan {
+        message: &[],
+        hash: Hash::NONE,
+        order: NONE,
+        hint: Hint::NONE,
+        price: 0,
+        locate: 0,
+        side: Side::Bid,
+        class: Class::NONE,
+    };
 }

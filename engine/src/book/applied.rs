@@ -1,5 +1,7 @@
 //! What one message did to the books.
 
+use std::hint::select_unpredictable;
+
 use seqcast_wire::Price4;
 
 /// Side of the book, and of every order in it.
@@ -14,12 +16,10 @@ pub enum Side {
 
 impl Side {
     /// The side that ITCH writes as `B` or `S`.
-    pub const fn from_itch(indicator: u8) -> Option<Side> {
-        match indicator {
-            b'B' => Some(Side::Bid),
-            b'S' => Some(Side::Ask),
-            _ => None,
-        }
+    pub fn from_itch(indicator: u8) -> Option<Side> {
+        // Which of the two it is can't be guessed: one branch for both.
+        let side = select_unpredictable(indicator == b'S', Side::Ask, Side::Bid);
+        if (indicator == b'B') | (indicator == b'S') { Some(side) } else { None }
     }
 
     /// `B` or `S`.

@@ -11,30 +11,30 @@ use seqcast_wire::itch::{
     Trade as HiddenTrade, TradingAction,
 };
 
+use super::ahead::Hint;
 use super::edit::{Change, Fit, NewOrder, Reduced};
 use super::node::OrderNode;
-use super::slab::NONE;
 use super::symbol::MARKETS;
 use super::{Anomaly, Applied, Books, Effect, Side, Touched, Trade, TradeKind};
 
 impl Books {
     /// Applies one message (without length prefix).
     pub fn apply(&mut self, message: &[u8]) -> Applied {
-        self.apply_near(message, NONE)
+        self.apply_near(message, Hint::NONE)
     }
 
-    /// Applies one message; if it adds an order, the order's level may be at the place `guess`.
+    /// Applies one message; `hint` says where to look first.
     #[inline]
-    pub(super) fn apply_near(&mut self, message: &[u8], guess: u32) -> Applied {
+    pub(super) fn apply_near(&mut self, message: &[u8], hint: Hint) -> Applied {
         self.stats.messages += 1;
         let Ok(parsed) = Message::parse(message) else {
             return self.refuse(0, Anomaly::Malformed);
         };
         match parsed {
-            Message::AddOrder(m) => self.on_add(m, [0; 4], guess),
-            Message::AddOrderMpid(m) => self.on_add_mpid(m, guess),
+            Message::AddOrder(m) => self.on_add(m, [0; 4], hint),
+            Message::AddOrderMpid(m) => self.on_add_mpid(m, hint),
             Message::OrderDelete(m) => self.on_delete(m),
-            Message::OrderReplace(m) => self.on_replace(m),
+            Message::OrderReplace(m) => self.on_replace(m, hint),
             Message::OrderExecuted(m) => self.on_executed(m),
             Message::OrderCancel(m) => self.on_cancel(m),
             Message::OrderExecutedWithPrice(m) => self.on_executed_with_price(m),
@@ -68,23 +68,23 @@ impl Books {
 /// Messages about single orders.
 impl Books {
     #[inline]
-    fn on_add(&mut self, m: &AddOrder, attribution: [u8; 4], guess: u32) -> Applied {
+    fn on_add(&mut self, m: &AddOrder, attribution: [u8; 4], hint: Hint) -> Applied {
         let locate = m.header.locate.get();
         let (Some(side), shares @ 1..) = (Side::from_itch(m.side), m.shares.get()) else {
             return self.refuse(locate, Anomaly::Malformed);
         };
         let (price, reference) = (m.price.units(), m.reference.get());
         let named = self.check_stock(locate, m.stock);
-        match self.add(&NewOrder { locate, side, price, reference, shares, attribution }, guess) {
+        match self.add(&NewOrder { locate, side, price, reference, shares, attribution }, hint) {
             Ok(change) => Applied { anomaly: named.err(), ..self.done(locate, change) },
             Err(anomaly) => self.refuse(locate, anomaly),
         }
     }
 
     #[inline]
-    fn on_add_mpid(&mut self, m: &AddOrderMpid, guess: u32) -> Applied {
+    fn on_add_mpid(&mut self, m: &AddOrderMpid, hint: Hint) -> Applied {
         let &AddOrderMpid { header, reference, side, shares, stock, price, attribution } = m;
-        self.on_add(&AddOrder { header, reference, side, shares, stock, price }, attribution.0, guess)
+        self.on_add(&AddOrder { header, reference, side, shares, stock, price }, attribution.0, hint)
     }
 
     #[inline]
@@ -101,7 +101,7 @@ impl Books {
     }
 
     #[inline]
-    fn on_replace(&mut self, m: &OrderReplace) -> Applied {
+    fn on_replace(&mut self, m: &OrderReplace, hint: Hint) -> Applied {
         let (original, shares) = (m.original.get(), m.shares.get());
         if shares == 0 {
             return self.refuse(m.header.locate.get(), Anomaly::Malformed);
@@ -113,7 +113,7 @@ impl Books {
         let OrderNode { attribution, shares: shares_before, .. } = self.orders[order];
         let left = self.unlink(order);
         let (Change { locate, side, .. }, price, reference) = (left, m.price.units(), m.reference.get());
-        let added = self.add(&NewOrder { locate, side, price, reference, shares, attribution }, NONE);
+        let added = self.add(&NewOrder { locate, side, price, reference, shares, attribution }, hint);
         let entered = added.unwrap_or(left);
         let moved_best = (left.moved_best || entered.moved_best) && !(added.is_ok() && price == left.price);
         let mut applied = self.done(m.header.locate.get(), Change { moved_best, ..left });

@@ -1,5 +1,7 @@
 //! A bucket of the index: one cache line.
 
+use std::hint::select_unpredictable;
+
 use super::slab::NONE;
 
 /// Orders that a bucket has room for.
@@ -52,6 +54,14 @@ impl Bucket {
         Slots(first >> 7 | second & LOWER_HALF)
     }
 
+    /// The order in the first slot whose tag is `tag`, or [`NONE`]: found without a branch.
+    #[inline]
+    pub(super) fn guess(&self, tag: u8) -> u32 {
+        let slots = self.slots(tag).0;
+        let order = self.orders[slot_of(slots | 1 << 56).min(SLOTS - 1)];
+        select_unpredictable(slots != 0, order, NONE)
+    }
+
     #[inline]
     pub(super) fn order(&self, slot: usize) -> u32 {
         self.orders[slot]
@@ -83,10 +93,17 @@ impl Iterator for Slots {
         if self.0 == 0 {
             return None;
         }
-        let bit = self.0.trailing_zeros() as usize;
+        let slot = slot_of(self.0);
         self.0 &= self.0 - 1;
-        Some(bit / 8 + bit % 2 * 8)
+        Some(slot)
     }
+}
+
+/// The slot of the lowest bit.
+#[inline]
+fn slot_of(slots: u64) -> usize {
+    let bit = slots.trailing_zeros() as usize;
+    bit / 8 + bit % 2 * 8
 }
 
 #[cfg(test)]

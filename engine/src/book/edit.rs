@@ -1,5 +1,6 @@
 //! Changing orders, queues and levels: what the messages are made of.
 
+use super::ahead::Hint;
 use super::books::{Books, Touch};
 use super::ladder::{self, Rung};
 use super::node::{LevelNode, OrderNode};
@@ -53,20 +54,20 @@ pub(super) struct Reduced {
 }
 
 impl Books {
-    /// Adds an order at the end of its level's queue, or says why not. Its locate has a book. `guess` is a place where
+    /// Adds an order at the end of its level's queue, or says why not. Its locate has a book. `hint` says where
     /// the level may be.
     #[inline]
-    pub(super) fn add(&mut self, new: &NewOrder, guess: u32) -> Result<Change, Anomaly> {
+    pub(super) fn add(&mut self, new: &NewOrder, hint: Hint) -> Result<Change, Anomaly> {
         let hash = self.index.hash(new.reference);
         let vacancy = self.index.vacancy(hash, new.reference, &self.orders);
         let vacancy = vacancy.ok_or(Anomaly::DuplicateReference)?;
         if self.orders.is_full() {
             return Err(Anomaly::OverLimit);
         }
-        let (at, moved_best) = if self.levels[guess].is(new.locate, new.side, new.price) {
-            (guess, false)
+        let (at, moved_best) = if self.levels[hint.level].is(new.locate, new.side, new.price) {
+            (hint.level, false)
         } else {
-            self.level_of(new).ok_or(Anomaly::OverLimit)?
+            self.level_of(new, hint).ok_or(Anomaly::OverLimit)?
         };
         let level = &mut self.levels[at];
         let tail = level.tail;
@@ -90,9 +91,9 @@ impl Books {
     }
 
     /// The level of an order, and whether it is new and the best; `None` when there is no room for it.
-    fn level_of(&mut self, new: &NewOrder) -> Option<(u32, bool)> {
+    fn level_of(&mut self, new: &NewOrder, hint: Hint) -> Option<(u32, bool)> {
         let ladder = &self.books[usize::from(new.locate)].ladders[new.side as usize];
-        match self.ladders.find(ladder, ladder::key(new.side, new.price)) {
+        match self.ladders.find_near(ladder, ladder::key(new.side, new.price), hint.place) {
             Ok(place) => Some((self.ladders.at(ladder, place).level(), false)),
             Err(place) => self.add_level(new, place),
         }

@@ -11,6 +11,7 @@
 //! find it in the cache. For references without such order this changes nothing.
 
 use std::collections::TryReserveError;
+use std::hint::select_unpredictable;
 
 use super::bucket::{Bucket, FREE, SLOTS};
 use super::node::OrderNode;
@@ -23,10 +24,15 @@ const LOAD: usize = 7;
 const RUN_BITS: u32 = 2;
 
 /// Hash of a reference: the bucket, and the tag within it.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(super) struct Hash {
     bucket: u64,
     tag: u8,
+}
+
+impl Hash {
+    /// Of no reference in particular.
+    pub(super) const NONE: Hash = Hash { bucket: 0, tag: 1 };
 }
 
 /// A place for a new order; without a slot, its bucket is full.
@@ -94,7 +100,8 @@ impl Index {
     #[inline]
     fn bucket_of(&self, hash: Hash) -> usize {
         let wide = (hash.bucket & self.mask) as usize;
-        if wide < self.buckets.len() { wide } else { wide & (self.mask >> 1) as usize }
+        // Where it is not there yet, without its highest bit. As good as random, so without a branch.
+        select_unpredictable(wide < self.buckets.len(), wide, wide & (self.mask >> 1) as usize)
     }
 
     #[inline]
@@ -106,7 +113,7 @@ impl Index {
     #[inline]
     pub(super) fn guess(&self, hash: Hash) -> u32 {
         let bucket = &self.buckets[self.bucket_of(hash)];
-        bucket.slots(hash.tag).next().map_or(NONE, |slot| bucket.order(slot))
+        bucket.guess(hash.tag)
     }
 
     /// The order of `reference`.

@@ -7,6 +7,7 @@
 //! by the levels there are.
 
 use std::collections::TryReserveError;
+use std::hint::select_unpredictable;
 
 use super::Side;
 use super::slab::NONE;
@@ -126,9 +127,29 @@ impl Ladders {
         if place + 1 == ladder.len() { ladder.best } else { self.others(ladder)[place] }
     }
 
+    /// Asks for the rungs next to the best if they are wanted, else for a line that is in the cache anyway: nothing to
+    /// guess.
     #[inline]
-    pub(super) fn prefetch(&self, ladder: &Ladder) {
-        prefetch(&self.rungs, (ladder.start + ladder.len).saturating_sub(2) as usize);
+    pub(super) fn prefetch_if(&self, wanted: bool, ladder: &Ladder) {
+        let near = (ladder.start + ladder.len).saturating_sub(2);
+        prefetch(&self.rungs, select_unpredictable(wanted, near, NONE) as usize);
+    }
+
+    /// [`Ladders::find`] that first tries the place `hint`.
+    #[inline]
+    pub(super) fn find_near(&self, ladder: &Ladder, key: u32, hint: u32) -> Result<usize, usize> {
+        let place = hint as usize;
+        if place >= ladder.len() {
+            return self.find(ladder, key);
+        }
+        let there = self.at(ladder, place).key();
+        if there == key {
+            return Ok(place);
+        }
+        if there > key && (place == 0 || self.at(ladder, place - 1).key() < key) {
+            return Err(place);
+        }
+        self.find(ladder, key)
     }
 
     /// Where `key` is, or where it would be inserted; places count from the worst.

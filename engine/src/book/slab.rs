@@ -1,6 +1,7 @@
 //! Items of one size in one vector, named by 32-bit indices that stay valid until the item is removed.
 
 use std::collections::TryReserveError;
+use std::hint::select_unpredictable;
 use std::ops::{Index, IndexMut};
 
 use crate::mem::{prefetch, reserve};
@@ -77,6 +78,12 @@ impl<T: Linked> Slab<T> {
     #[inline]
     pub(super) fn prefetch(&self, at: u32) {
         prefetch(&self.items, at as usize);
+    }
+
+    /// [`Slab::prefetch`] if it is wanted, else of a line that is in the cache anyway: nothing to guess.
+    #[inline]
+    pub(super) fn prefetch_if(&self, wanted: bool, at: u32) {
+        self.prefetch(select_unpredictable(wanted, at, NONE));
     }
 }
 

@@ -30,7 +30,8 @@
 //!    the rewind server for requests, and the snapshot server, on a cold thread, for the books it sends to late joiners.
 //!    Nobody outside ever sees a message that is not committed.
 //! 7. **A subscriber** receives like the ingress does, from the feed's lines and rewind servers, into a ring of its own.
-//! 8. **The book agent** reads that ring, applies each message to the [books](crate::book) and tells the application.
+//! 8. **The book agent** takes what is in that ring, a batch of messages at most, applies them to the [books](crate::book),
+//!    which look ahead over the batch, and tells the application of each. A lone message is applied at once.
 //!    When the books cannot be whole (a range is lost for good, two messages came under one number) it says so and says
 //!    nothing of books until a snapshot has replaced them.
 //!

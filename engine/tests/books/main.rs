@@ -1,5 +1,6 @@
 //! Order books against a naive model, over random streams of valid and invalid messages.
 
+mod agent;
 mod messages;
 mod model;
 

@@ -7,7 +7,7 @@ use std::hint::black_box;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use seqcast_engine::book::{Books, BooksConfig};
 use seqcast_wire::dump::Records;
-use seqcast_wire::itch::Message;
+use seqcast_wire::itch::{Glance, Message};
 
 use super::report::{Report, Unit, Variant};
 use super::session::{Session, Subject};
@@ -59,7 +59,12 @@ pub fn walked(file: &[u8], _: &mut Books) -> u64 {
     count(file, |_| ())
 }
 
-/// Looks at each message.
+/// Looks at each message's length and type.
+pub fn glanced(file: &[u8], _: &mut Books) -> u64 {
+    count(file, |message| _ = black_box(Glance::parse(message)))
+}
+
+/// Parses each message.
 pub fn parsed(file: &[u8], _: &mut Books) -> u64 {
     count(file, |message| _ = black_box(Message::parse(message)))
 }
@@ -81,8 +86,9 @@ pub fn applied_all(file: &[u8], books: &mut Books) -> u64 {
 pub type Way = fn(&[u8], &mut Books) -> u64;
 
 /// What is done with the messages.
-pub const WAYS: [(&str, Way); 4] = [
+pub const WAYS: [(&str, Way); 5] = [
     ("records alone", walked),
+    ("glanced at", glanced),
     ("parsed", parsed),
     ("Books::apply", applied),
     ("Books::apply_all", applied_all),

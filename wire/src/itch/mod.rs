@@ -2,8 +2,10 @@
 //!
 //! Source: "Nasdaq TotalView-ITCH 5.0", revision of 2023-04-28. All integers are big-endian.
 
+mod glance;
 mod messages;
 
+pub use glance::Glance;
 pub use messages::*;
 
 use crate::Error;
