@@ -38,9 +38,15 @@ pub(crate) struct Ran {
     pub(crate) counts: Vec<(&'static str, u64)>,
 }
 
-/// Runs `flow` over `ends`, each on a thread of its own, until everything has arrived or nothing moves any more.
-/// Adds to `variant` what is no measurement.
-pub(crate) fn run(session: &Session, ends: Ends, flow: &Flow, variant: &mut Variant) -> anyhow::Result<Ran> {
+/// Runs `flow` over `ends`, each on a thread of its own, until everything has arrived, nothing moves any more, or it has
+/// taken longer than `most`. Adds to `variant` what is no measurement.
+pub(crate) fn run(
+    session: &Session,
+    ends: Ends,
+    flow: &Flow,
+    most: Duration,
+    variant: &mut Variant,
+) -> anyhow::Result<Ran> {
     let stop = StopFlag::new();
     let spawn = |agent: Box<dyn Agent>, at| {
         let idle = session.place.rest(2);
@@ -52,7 +58,8 @@ pub(crate) fn run(session: &Session, ends: Ends, flow: &Flow, variant: &mut Vari
     let sending = spawn(ends.sending, 0)?;
     let began = SystemTime::now();
     flow.go.raise();
-    let (mut last, mut moved) = (0, Instant::now());
+    let started = Instant::now();
+    let (mut last, mut moved) = (0, started);
     let is_whole = loop {
         let arrived = flow.arrived();
         if arrived == flow.count {
@@ -62,7 +69,7 @@ pub(crate) fn run(session: &Session, ends: Ends, flow: &Flow, variant: &mut Vari
             (last, moved) = (arrived, Instant::now());
         }
         let is_over = session.stop.is_set() || receiving.is_finished() || sending.is_finished();
-        if is_over || moved.elapsed() > STUCK {
+        if is_over || moved.elapsed() > STUCK || started.elapsed() > most {
             break false;
         }
         thread::sleep(LOOK);

@@ -1,6 +1,7 @@
 //! `load`: the highest rate at which every message arrives and nothing piles up, over one hop.
 
 use std::num::NonZeroU64;
+use std::time::Duration;
 
 use seqcast::bench::{Report, Session, Subject, Timing, Unit, Variant};
 use seqcast_engine::config::IoDriver;
@@ -13,6 +14,8 @@ use crate::{hop, ours};
 
 /// Latency is measured of one message in so many.
 const SAMPLE: u64 = 64;
+/// A run that has not ended so long after it should have is not waited for.
+const LATE: Duration = Duration::from_millis(50);
 /// Name of the figure.
 const RATE: &str = "sustained rate";
 /// The first search goes in steps of this, the last one that holds is then refined.
@@ -96,7 +99,8 @@ impl Who {
     fn ends(self, session: &Session, flow: &Flow) -> anyhow::Result<hop::Ends> {
         match self {
             Who::Ours(driver, datagram_bytes) => {
-                let setup = ours::Setup { driver, lines: 1, datagram_bytes, loss: 0.0, seed: 0 };
+                let setup =
+                    ours::Setup { driver, lines: 1, datagram_bytes, loss: 0.0, seed: 0, for_load: true };
                 ours::ends(&session.config, setup, flow)
             }
             #[cfg(feature = "aeron")]
@@ -159,14 +163,17 @@ fn trial(session: &Session, args: &Args, who: Who, rate: u64, variant: &mut Vari
     for _ in 0..TRIALS {
         let mut flow = Flow::new(count, args.bytes, Timing::Rate(rate));
         flow.sample = SAMPLE;
-        let ran = hop::run(session, who.ends(session, &flow)?, &flow, variant)?;
+        let end = flow.timing.due(count - 1) + backlog;
+        // Later than that it may end, but not be sustained.
+        let most = Duration::from_nanos(end.0) + LATE;
+        let ran = hop::run(session, who.ends(session, &flow)?, &flow, most, variant)?;
         if session.stop.is_set() {
             anyhow::bail!("interrupted");
         }
         for (name, more) in &ran.counts {
             variant.count(name, *more);
         }
-        if ran.is_whole && ran.seen.disordered == 0 && ran.seen.took <= flow.timing.due(count - 1) + backlog {
+        if ran.is_whole && ran.seen.disordered == 0 && ran.seen.took <= end {
             return Ok(true);
         }
     }

@@ -1,6 +1,7 @@
 //! `loss`: latency at a fixed rate over one hop while the receiving end loses datagrams, each side by its own injector.
 
 use std::num::NonZeroU64;
+use std::time::Duration;
 
 use seqcast::bench::{Report, Session, Subject, Timing, Variant};
 use seqcast_engine::config::IoDriver;
@@ -91,7 +92,14 @@ impl Whom {
         match self {
             Whom::Ours(lines) => {
                 let driver = IoDriver::Auto;
-                let setup = ours::Setup { driver, lines, datagram_bytes: DATAGRAM_BYTES, loss, seed };
+                let setup = ours::Setup {
+                    driver,
+                    lines,
+                    datagram_bytes: DATAGRAM_BYTES,
+                    loss,
+                    seed,
+                    for_load: false,
+                };
                 ours::ends(&session.config, setup, flow)
             }
             #[cfg(feature = "aeron")]
@@ -134,7 +142,8 @@ pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<Report> {
         chances = chances.wrapping_add(1);
         let mut flow = flow(session, args, timing);
         flow.sample = 1;
-        let ran = hop::run(session, whom.ends(session, loss, chances, &flow)?, &flow, variant)?;
+        let ran =
+            hop::run(session, whom.ends(session, loss, chances, &flow)?, &flow, Duration::MAX, variant)?;
         variant.count("sent", flow.count);
         variant.count("received", flow.arrived());
         variant.count("out of order", ran.seen.disordered);

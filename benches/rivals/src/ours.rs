@@ -8,7 +8,7 @@ use seqcast::ports::free_ports;
 use seqcast::wiring::Wired;
 use seqcast_engine::agents::books::Application;
 use seqcast_engine::book::{Books, BooksConfig};
-use seqcast_engine::config::{Config, IoDriver, Line, Rate};
+use seqcast_engine::config::{Config, IoDriver, Line, Rate, RewindLimits};
 use seqcast_engine::io::Driver;
 use seqcast_engine::io::fault::{FaultPlan, Faults};
 use seqcast_engine::runtime::Agent;
@@ -40,6 +40,8 @@ pub(crate) struct Setup {
     pub(crate) loss: f64,
     /// Of the losses.
     pub(crate) seed: u64,
+    /// Whether it is set up for as many messages as can be: see [`for_load`].
+    pub(crate) for_load: bool,
 }
 
 /// The application.
@@ -108,6 +110,7 @@ fn config(base: &Config, setup: Setup) -> anyhow::Result<Config> {
     let rewind = SocketAddrV4::new(Ipv4Addr::LOCALHOST, free_ports(1)?[0]);
     config.io.driver = setup.driver;
     config.send.datagram_bytes = setup.datagram_bytes;
+    config.io.max_datagram_bytes = config.io.max_datagram_bytes.max(setup.datagram_bytes);
     // A pace protects a network; Aeron has none.
     config.send.pace = Rate::Unlimited;
     let publisher = config.publisher.as_mut().context("no publisher")?;
@@ -121,6 +124,29 @@ fn config(base: &Config, setup: Setup) -> anyhow::Result<Config> {
     feed.lines = lines;
     feed.rewind_servers = vec![rewind];
     feed.snapshot = None;
+    if setup.for_load {
+        for_load(&mut config);
+    }
     config.validate()?;
     Ok(config)
+}
+
+/// What a subscriber of such a feed sets: room in the kernel and after a hole for the milliseconds that a host may be away,
+/// as much retransmission as there can be (Aeron does not bound its own), and rings that stay in a cache.
+fn for_load(config: &mut Config) {
+    config.io.receive_buffer_bytes = 32 << 20;
+    config.receive.stash_messages = 1 << 20;
+    config.receive.stash_bytes = 64 << 20;
+    // Holds what one duty cycle may bring: 64 datagrams of 8 KiB are 15,000 short messages.
+    config.memory.ring_bytes = 4 << 20;
+    if let Some(publisher) = &mut config.publisher {
+        publisher.retain_bytes = 16 << 20;
+        publisher.limits = RewindLimits {
+            client_datagrams_per_s: u32::MAX,
+            client_rate: Rate::Unlimited,
+            total_datagrams_per_s: u32::MAX,
+            total_rate: Rate::Unlimited,
+            ..publisher.limits
+        };
+    }
 }

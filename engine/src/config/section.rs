@@ -225,7 +225,8 @@ pub struct Receiving {
     /// How long a hole may be mere reordering, within a line or between lines, before it is requested.
     #[serde(with = "text")]
     pub reorder_wait: Nanos,
-    /// How long a rewind server may take to answer before the next is asked.
+    /// How long a rewind server may take to answer before the next is asked, at most: one that answers faster is given
+    /// less.
     #[serde(with = "text")]
     pub request_timeout: Nanos,
     /// The timeout doubles with each round over all servers, up to this.

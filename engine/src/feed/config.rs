@@ -81,7 +81,9 @@ pub struct FeedConfig {
     /// How long a hole may be mere reordering, within a line or between lines, before it is requested. It is
     /// requested at once when every line that is heard has passed it.
     pub reorder_wait: Nanos,
-    /// How long a server may take to answer. Doubles with each round over all servers, plus up to a quarter of jitter.
+    /// How long a server may take to answer before anything is known of it, and at most. One that has answered is given
+    /// what it takes and four deviations more, but at least 250 µs. Doubles with each round over all servers, plus up to
+    /// a quarter of jitter.
     pub request_timeout: Nanos,
     /// Upper bound of that doubling.
     pub max_backoff: Nanos,

@@ -23,6 +23,8 @@ struct Ask {
     tried: Set,
     /// Times asked without progress; 0: to be asked.
     attempts: u32,
+    /// When it was asked at last.
+    asked: Nanos,
     /// When it is asked again, or given up.
     due: Nanos,
     /// Asked in vain as often as may be, but nobody has confirmed that it was ever sent: it waits for that, unasked.
@@ -106,10 +108,11 @@ impl Recovery {
     pub(super) fn on_reply(&mut self, now: Nanos, server: usize, first: SeqNo, next: SeqNo) {
         let got = next.since(first);
         self.densest = self.densest.max(got);
-        self.servers.on_reply(server);
-        let Some(index) = self.asks.iter().position(|ask| ask.first == first && ask.attempts > 0) else {
-            return;
-        };
+        let index = self.asks.iter().position(|ask| ask.first == first && ask.attempts > 0);
+        // After a repeated request nobody knows which of them it answers.
+        let asked_once = index.map(|index| &self.asks[index]).filter(|ask| ask.attempts == 1);
+        self.servers.on_reply(server, asked_once.map(|ask| now.since(ask.asked)));
+        let Some(index) = index else { return };
         let ask = &mut self.asks[index];
         if next >= ask.end {
             if got >= self.per_reply {
@@ -197,8 +200,10 @@ impl Recovery {
         ask.server = self.servers.choose(now, ask.first, ask.tried);
         ask.tried |= 1 << ask.server;
         let round = ask.attempts / self.servers.count() as u32;
-        let wait = self.timeout.0.saturating_mul(1 << round.min(32)).min(self.max_backoff.0);
+        let patience = self.servers.patience(ask.server, self.timeout);
+        let wait = patience.0.saturating_mul(1 << round.min(32)).min(self.max_backoff.0);
         ask.attempts += 1;
+        ask.asked = now;
         self.jitter = mix(self.jitter);
         ask.due = now + Nanos(wait + self.jitter % (wait / 4 + 1));
         Wanted { server: ask.server, first: ask.first, count: ask.end.since(ask.first) as u16 }
@@ -210,7 +215,16 @@ impl Recovery {
             return None;
         }
         let (first, end) = self.next_unasked(view, gaps)?;
-        self.asks.push(Ask { first, end, server: 0, tried: 0, attempts: 0, due: view.now, parked: false });
+        self.asks.push(Ask {
+            first,
+            end,
+            server: 0,
+            tried: 0,
+            attempts: 0,
+            asked: view.now,
+            due: view.now,
+            parked: false,
+        });
         Some(self.ask(self.asks.len() - 1, view.now, false))
     }
 

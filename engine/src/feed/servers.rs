@@ -16,6 +16,9 @@ const BLOCK_MESSAGES: u64 = 1 << 14;
 /// Silences in a row that make a server rest: a datagram may get lost either way.
 const MAX_SILENCES: u32 = 2;
 
+/// No server is given less time than this to answer, however fast it was so far: its thread may have lost its core.
+const MIN_PATIENCE: Nanos = Nanos::from_micros(250);
+
 /// Servers, as bits.
 pub(super) type Set = u8;
 const _: () = assert!(MAX_REWIND_SERVERS <= Set::BITS as usize);
@@ -26,6 +29,28 @@ struct Health {
     silences: u32,
     /// Until when others are asked first.
     rests_until: Nanos,
+    /// How long it takes to answer, once that is known.
+    answers: Option<Answers>,
+}
+
+/// How long answers take, smoothed as TCP smooths its round trips (RFC 6298).
+#[derive(Clone, Copy, Debug)]
+struct Answers {
+    mean: Nanos,
+    deviation: Nanos,
+}
+
+impl Answers {
+    fn after(known: Option<Answers>, took: Nanos) -> Answers {
+        let Some(Answers { mean, deviation }) = known else {
+            return Answers { mean: took, deviation: Nanos(took.0 / 2) };
+        };
+        let off = Nanos(mean.0.abs_diff(took.0));
+        Answers {
+            mean: Nanos(mean.0 - mean.0 / 8 + took.0 / 8),
+            deviation: Nanos(deviation.0 - deviation.0 / 4 + off.0 / 4),
+        }
+    }
 }
 
 /// The rewind servers of one feed, and how they do.
@@ -70,11 +95,19 @@ impl Servers {
         chosen
     }
 
-    /// `server` has answered. One that is not known is none of ours.
-    pub(super) fn on_reply(&mut self, server: usize) {
+    /// `server` has answered, after `took` if it is known to which request. One that is not known is none of ours.
+    pub(super) fn on_reply(&mut self, server: usize, took: Option<Nanos>) {
         if let Some(health) = self.health.get_mut(server) {
-            *health = Health::default();
+            let known = health.answers;
+            let answers = took.map_or(known, |took| Some(Answers::after(known, took)));
+            *health = Health { answers, ..Health::default() };
         }
+    }
+
+    /// How long `server` may take to answer: what it takes, four deviations more, and never more than `most`.
+    pub(super) fn patience(&self, server: usize, most: Nanos) -> Nanos {
+        let Some(Answers { mean, deviation }) = self.health[server].answers else { return most };
+        Nanos(mean.0.saturating_add(deviation.0.saturating_mul(4))).max(MIN_PATIENCE).min(most)
     }
 
     /// `server` did not answer in time.
@@ -155,8 +188,35 @@ mod tests {
         for (before, without) in before.iter().zip(&without) {
             assert!(*without != 1 && (*before == 1 || before == without));
         }
-        servers.on_reply(1);
+        servers.on_reply(1, None);
         assert_eq!(chosen(&mut servers, Nanos::ZERO), before);
+    }
+
+    #[test]
+    fn patience_follows_what_answers_take() {
+        let most = Nanos::from_millis(5);
+        let mut servers = servers(2, 1);
+        assert_eq!(servers.patience(0, most), most, "nothing is known");
+        servers.on_reply(0, Some(Nanos::from_micros(500)));
+        assert_eq!(servers.patience(0, most), Nanos::from_micros(1_500));
+        assert_eq!(servers.patience(1, most), most, "of the other one nothing");
+        for _ in 0..100 {
+            servers.on_reply(0, Some(Nanos::from_micros(500)));
+        }
+        let steady = servers.patience(0, most);
+        assert!((Nanos::from_micros(490)..Nanos::from_micros(510)).contains(&steady), "{steady}");
+        servers.on_silence(Nanos::ZERO, 0);
+        servers.on_reply(0, None);
+        assert_eq!(servers.patience(0, most), steady, "an answer to nobody knows what tells nothing");
+        servers.on_reply(0, Some(Nanos::from_millis(3)));
+        assert!(servers.patience(0, most) > Nanos::from_millis(3), "one late answer makes it patient");
+        for _ in 0..200 {
+            servers.on_reply(0, Some(Nanos(20_000)));
+        }
+        assert_eq!(servers.patience(0, most), MIN_PATIENCE);
+        servers.on_reply(0, Some(Nanos(u64::MAX)));
+        assert_eq!(servers.patience(0, most), most);
+        assert_eq!(servers.patience(0, Nanos(7)), Nanos(7));
     }
 
     #[test]

@@ -40,6 +40,24 @@
 //! - **Everything is accounted for.** Sent and received must agree, and the set of standbys must be the same at the end:
 //!   otherwise the report says so, and the exit code is 1.
 //!
+//! # Rivals
+//!
+//! `benches/rivals` measures others in the same run, in turn, by the same hands: clock, schedule, threads, reports. It is a
+//! workspace of its own, so that nobody needs a C compiler to build Seqcast. `benches/rivals/run` installs what Aeron's C
+//! driver is built with (`benches/rivals/install`, on Debian), builds and runs; without the feature `aeron` the package is
+//! pure Rust, and its reports say that Aeron is missing.
+//!
+//! | benchmark | measures |
+//! |---|---|
+//! | `ping` | round trip of a datagram: raw sockets, our drivers, Aeron; unicast and multicast |
+//! | `load` | highest rate of short messages over one hop of multicast at which all arrive and the last is no more than 10 ms late |
+//! | `loss` | latency at a fixed rate over one hop while the receiver loses datagrams; with `--burst 1`, what becomes of a last message |
+//!
+//! One hop of Seqcast is a publisher with its history and rewind server, a subscriber with its recovery and its ring, and a
+//! reader of that; one of Aeron is an exclusive publication and a subscription. Two pinned threads in both cases: Aeron's
+//! each have an embedded driver in invoker mode and no sparse term buffers. Each side loses by its own injector, repairs and
+//! heartbeats too. Nobody sequences, journals or keeps books here: `pipe` measures that.
+//!
 //! # How to read it
 //!
 //! The header tells kernel, processor, isolation, clock, load and build. For a second before and after, threads that only
