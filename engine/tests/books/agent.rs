@@ -41,7 +41,7 @@ enum Heard {
 
 /// Digests of the books are dear: only some are heard.
 fn heard_of(seq: u64, received: Nanos, applied: &Applied, books: &Books) -> Heard {
-    let digest = if seq % 16 == 0 { books.digest() } else { 0 };
+    let digest = if seq.is_multiple_of(16) { books.digest() } else { 0 };
     Heard::Book(seq, received, *applied, books.live_orders(), digest)
 }
 
@@ -156,7 +156,7 @@ fn expected(items: &[(Nanos, Item<'_>)]) -> Vec<Heard> {
 
 fn put(ring: &mut Writer, received: Nanos, item: &Item<'_>) {
     let mut claim = ring.try_claim(event::encoded_bytes(item)).unwrap();
-    event::encode(item, received, &mut claim);
+    event::encode(item, received, |part| claim.write(part));
     claim.commit();
 }
 
