@@ -271,3 +271,51 @@ impl Recovery {
         (first < end).then_some((first, end))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seq(value: u64) -> SeqNo {
+        SeqNo::new(value).unwrap()
+    }
+
+    #[test]
+    fn a_server_that_answers_fast_is_soon_asked_again_when_an_answer_is_lost() {
+        let config = FeedConfig { rewind_servers: 1, ..FeedConfig::default() };
+        let (mut recovery, mut stats) = (Recovery::new(&config), FeedStats::default());
+        let view = |now, next| View {
+            now,
+            expected: seq(1),
+            passed: seq(next),
+            confirmed: seq(next),
+            end: seq(1_000_000),
+            only_next: false,
+        };
+        // Opens a gap of one, and gives the time from the request for it to the next one.
+        let mut repeated_after = |answers: bool, first: u64| {
+            let mut gaps = Gaps::new(8, 8);
+            let start = Nanos::from_secs(first);
+            gaps.open_last(seq(first), seq(first + 1), start);
+            let wanted = recovery.poll(&view(start, first + 1), &mut gaps, &mut stats).unwrap();
+            assert_eq!((wanted.first, wanted.count), (seq(first), 1));
+            if answers {
+                gaps.fill(seq(first));
+                recovery.on_reply(start + Nanos::from_micros(20), 0, seq(first), seq(first + 1));
+                return None;
+            }
+            let later = (1..10_000).map(|micros| start + Nanos::from_micros(micros));
+            let mut later =
+                later.filter(|now| recovery.poll(&view(*now, first + 1), &mut gaps, &mut stats).is_some());
+            let found = later.next().map(|now| now.since(start));
+            drop(later);
+            recovery.clear();
+            found
+        };
+        let timeout = config.request_timeout;
+        assert!(repeated_after(false, 1).unwrap() >= timeout, "nothing is known yet");
+        assert_eq!(repeated_after(true, 2), None);
+        let repeated = repeated_after(false, 3).unwrap();
+        assert!((Nanos::from_micros(250)..Nanos::from_micros(320)).contains(&repeated), "{repeated}");
+    }
+}
