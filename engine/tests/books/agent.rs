@@ -41,7 +41,7 @@ enum Heard {
 
 /// Digests of the books are dear: only some are heard.
 fn heard_of(seq: u64, received: Nanos, applied: &Applied, books: &Books) -> Heard {
-    let digest = if seq % 16 == 0 { books.digest() } else { 0 };
+    let digest = if seq.is_multiple_of(16) { books.digest() } else { 0 };
     Heard::Book(seq, received, *applied, books.live_orders(), digest)
 }
 
