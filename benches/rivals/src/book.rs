@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use seqcast::bench::book::{self, Stopwatch, books};
 use seqcast::bench::{Report, Session, Subject, Unit, Variant};
 use seqcast::day::DayConfig;
+use seqcast_wire::itch::{Glance, Message};
 
 #[path = "../../naive.rs"]
 mod naive;
@@ -28,39 +29,51 @@ pub(crate) struct Args {
     only: Option<String>,
 }
 
-/// Goes over the messages of a day, calls the other before it gives back the memory that it took, and gives the
-/// messages' number and that of the live orders in the end, where it keeps any.
-type Way = fn(&[u8], &dyn Fn()) -> (u64, u64);
+/// Times the going over a day, neither the making of books before nor the giving back of memory behind.
+#[derive(Default)]
+struct Clock {
+    spent_ns: Cell<f64>,
+}
+
+impl Clock {
+    fn time(&self, go: impl FnOnce() -> u64) -> u64 {
+        let stopwatch = Stopwatch::start();
+        let messages = go();
+        self.spent_ns.set(stopwatch.elapsed_ns());
+        messages
+    }
+}
+
+/// Goes over the messages of a day, and gives their number and that of the live orders in the end, where it keeps any.
+type Way = fn(&[u8], &Clock) -> (u64, u64);
 
 /// By what each keeps, and among equals ours first: what takes little memory is measured before what takes much.
 const WAYS: &[(&str, Way)] = &[
-    ("Seqcast, glance at length and type", |day, _| (book::glanced(day, &mut books()), 0)),
-    ("Seqcast, parse", |day, _| (book::parsed(day, &mut books()), 0)),
+    ("Seqcast, glance at length and type", |day, clock| {
+        (clock.time(|| book::count(day, |message| _ = black_box(Glance::parse(message)))), 0)
+    }),
+    ("Seqcast, parse", |day, clock| {
+        (clock.time(|| book::count(day, |message| _ = black_box(Message::parse(message)))), 0)
+    }),
     ("itch5, parse", itch5),
     ("itchy, parse (types h and O left out)", itchy),
-    ("Seqcast, books with queues, one by one", |day, done| {
+    ("Seqcast, books with queues, one by one", |day, clock| {
         let mut books = books();
-        let messages = book::applied(day, &mut books);
-        done();
-        (messages, books.live_orders().into())
+        (clock.time(|| book::applied(day, &mut books)), books.live_orders().into())
     }),
-    ("Seqcast, books with queues, looking ahead", |day, done| {
+    ("Seqcast, books with queues, looking ahead", |day, clock| {
         let mut books = books();
-        let messages = book::applied_all(day, &mut books);
-        done();
-        (messages, books.live_orders().into())
+        (clock.time(|| book::applied_all(day, &mut books)), books.live_orders().into())
     }),
-    ("std HashMap, BTreeMap and VecDeque, books with queues", |day, done| {
+    ("std HashMap, BTreeMap and VecDeque, books with queues", |day, clock| {
         let mut books = Naive::default();
-        let messages = book::count(day, |message| books.apply(message));
-        done();
+        let messages = clock.time(|| book::count(day, |message| books.apply(message)));
         (messages, books.live_orders() as u64)
     }),
     #[cfg(feature = "nautilus")]
-    ("nautilus-model and std HashMap, books with queues", |day, done| {
+    ("nautilus-model and std HashMap, books with queues", |day, clock| {
         let mut books = nautilus::Books::default();
-        let messages = book::count(day, |message| books.apply(message));
-        done();
+        let messages = clock.time(|| book::count(day, |message| books.apply(message)));
         (messages, books.live_orders() as u64)
     }),
 ];
@@ -102,12 +115,9 @@ pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<Report> {
         let (day, omitted) = if is_itchy { (&plain_day, left_out) } else { (&day, 0) };
         let before = memory_mib("VmRSS:");
         forget_peak();
-        let stopwatch = Stopwatch::start();
-        let cost = Cell::new(0.0);
-        let (found, live) = ways[at].1(day, &|| cost.set(stopwatch.elapsed_ns()));
-        // Who keeps nothing has nothing to give back.
-        let spent = if cost.get() > 0.0 { cost.get() } else { stopwatch.elapsed_ns() };
-        let cost = spent / found.max(1) as f64;
+        let clock = Clock::default();
+        let (found, live) = ways[at].1(day, &clock);
+        let cost = clock.spent_ns.get() / found.max(1) as f64;
         variant.count("sent", messages - omitted);
         variant.count("received", found);
         variant.record("cost of a message", Unit::Ns, cost);
@@ -182,21 +192,22 @@ counted! {
 }
 
 /// It ends at the record of length 0 with an error; what it found before counts.
-fn itch5(day: &[u8], _: &dyn Fn()) -> (u64, u64) {
+fn itch5(day: &[u8], clock: &Clock) -> (u64, u64) {
     let mut counter = Counter::default();
-    let _ = itch5::Parser::new(day).parse_stream(&mut counter);
-    (counter.messages, 0)
+    let messages = clock.time(|| {
+        let _ = itch5::Parser::new(day).parse_stream(&mut counter);
+        counter.messages
+    });
+    (messages, 0)
 }
 
-fn itchy(day: &[u8], _: &dyn Fn()) -> (u64, u64) {
+fn itchy(day: &[u8], clock: &Clock) -> (u64, u64) {
     let messages = itchy::MessageStream::from_reader(day).map_while(Result::ok);
-    (
-        messages.fold(0, |count, message| {
-            black_box(&message);
-            count + 1
-        }),
-        0,
-    )
+    let count = |count, message| {
+        black_box(&message);
+        count + 1
+    };
+    (clock.time(|| messages.fold(0, count)), 0)
 }
 
 #[cfg(test)]
@@ -211,7 +222,7 @@ mod tests {
         let (plain_day, left_out) = without(&day, UNKNOWN_TO_ITCHY);
         for (name, way) in WAYS {
             let (day, omitted) = if name.starts_with("itchy") { (&plain_day, left_out) } else { (&day, 0) };
-            let (messages, orders) = way(day, &|| ());
+            let (messages, orders) = way(day, &Clock::default());
             assert_eq!(messages, 3_000 - omitted, "{name}");
             live.extend(Some(orders).filter(|&orders| orders > 0));
         }
