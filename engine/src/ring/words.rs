@@ -1,27 +1,19 @@
 //! The memory under a broadcast ring: 64-bit words that one thread writes and others read.
 //!
-//! Every store is an atomic one of whole words, so a reader that races with the writer sees old and new words, but
+//! Every store is an atomic one of a whole word, so a reader that races with the writer sees old and new words, but
 //! the race is not undefined behaviour. Readers that the writer waits for look at the memory in place, as bytes.
-//!
-//! Compilers never join atomic accesses, so on x86-64 two words at a time are copied by an instruction that we write
-//! ourselves ([`pair`]).
 #![allow(unsafe_code)]
 
 use crate::sync::{AtomicU64, Ordering};
 
 pub(super) const WORD_BYTES: usize = size_of::<u64>();
-/// Words that [`pair`] copies at once.
-const PAIR: usize = 2;
 
 /// Copies `bytes` into the first of `words`; the last of these is padded with zeros.
+///
+/// Word by word: vectors would cross cache lines, which costs more between processors than the instructions they save.
 #[inline]
 pub(super) fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
-    let (pairs, rest) = bytes.as_chunks::<{ PAIR * WORD_BYTES }>();
-    let (paired, words) = words.split_at(pairs.len() * PAIR);
-    for (words, bytes) in paired.as_chunks().0.iter().zip(pairs) {
-        pair::store(words, *bytes);
-    }
-    let (whole, rest) = rest.as_chunks::<WORD_BYTES>();
+    let (whole, rest) = bytes.as_chunks::<WORD_BYTES>();
     for (word, bytes) in words.iter().zip(whole) {
         word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
     }
@@ -32,76 +24,11 @@ pub(super) fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
     }
 }
 
-/// Copies `words` into `out`, as many as there are of both, as they are at the moment: they may change underneath.
+/// Copies the first of `words` into `out`, as they are at the moment: they may change underneath.
 #[inline]
 pub(super) fn load_words(words: &[AtomicU64], out: &mut [u64]) {
-    let (pairs, rest) = out.as_chunks_mut::<PAIR>();
-    let (paired, last) = words.as_chunks::<PAIR>();
-    for (out, words) in pairs.iter_mut().zip(paired) {
-        *out = pair::load(words);
-    }
-    for (out, word) in rest.iter_mut().zip(last) {
+    for (out, word) in out.iter_mut().zip(words) {
         *out = word.load(Ordering::Relaxed);
-    }
-}
-
-/// Two words, each stored or loaded whole, relaxed.
-#[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
-mod pair {
-    use std::arch::asm;
-    use std::arch::x86_64::__m128i;
-    use std::mem::transmute;
-
-    use super::{AtomicU64, PAIR, WORD_BYTES};
-
-    #[inline(always)]
-    pub(super) fn store(words: &[AtomicU64; PAIR], bytes: [u8; PAIR * WORD_BYTES]) {
-        // SAFETY: plain bytes both ways.
-        let value: __m128i = unsafe { transmute(bytes) };
-        // SAFETY: it writes `words`, which are atomics that are there to be written, and nothing else. What it does is
-        // two relaxed stores: every x86-64 processor moves each aligned half of a vector whole, which the copies of
-        // HotSpot and of Go's runtime rely on too.
-        unsafe {
-            asm!(
-                "movdqu xmmword ptr [{words}], {value}",
-                words = in(reg) words.as_ptr(),
-                value = in(xmm_reg) value,
-                options(nostack, preserves_flags),
-            );
-        }
-    }
-
-    #[inline(always)]
-    pub(super) fn load(words: &[AtomicU64; PAIR]) -> [u64; PAIR] {
-        let value: __m128i;
-        // SAFETY: it reads `words` and nothing else, as two relaxed loads: see `store`.
-        unsafe {
-            asm!(
-                "movdqu {value}, xmmword ptr [{words}]",
-                words = in(reg) words.as_ptr(),
-                value = lateout(xmm_reg) value,
-                options(nostack, preserves_flags, readonly),
-            );
-        }
-        // SAFETY: plain bytes both ways.
-        unsafe { transmute(value) }
-    }
-}
-
-#[cfg(not(all(target_arch = "x86_64", not(loom), not(miri))))]
-mod pair {
-    use super::{AtomicU64, Ordering, PAIR, WORD_BYTES};
-
-    #[inline(always)]
-    pub(super) fn store(words: &[AtomicU64; PAIR], bytes: [u8; PAIR * WORD_BYTES]) {
-        for (word, bytes) in words.iter().zip(bytes.as_chunks::<WORD_BYTES>().0) {
-            word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
-        }
-    }
-
-    #[inline(always)]
-    pub(super) fn load(words: &[AtomicU64; PAIR]) -> [u64; PAIR] {
-        std::array::from_fn(|at| words[at].load(Ordering::Relaxed))
     }
 }
 

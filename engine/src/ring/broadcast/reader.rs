@@ -58,8 +58,15 @@ impl Reader {
     /// returning false. Releases what was taken and gives its number.
     #[inline]
     pub fn poll(&mut self, limit: usize, mut on_message: impl FnMut(&[u8]) -> bool) -> usize {
-        let mut taken = 0;
-        'all: while taken < limit && (self.position < self.tail || self.look_again()) {
+        let (mut taken, mut has_looked) = (0, false);
+        'all: while taken < limit {
+            if self.position >= self.tail {
+                // One look is enough: each takes the tail's line from the writer, which then has to fetch it back.
+                if has_looked || !self.look_again() {
+                    break;
+                }
+                has_looked = true;
+            }
             let (data, mut position) = (self.seat.shared().data(), self.position);
             let until = self.tail.min(self.seat.release_due());
             while position < until && taken < limit {

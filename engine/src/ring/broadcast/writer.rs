@@ -209,6 +209,9 @@ impl Writer {
     fn claim(&mut self, len: usize) -> Claim<'_> {
         let data = self.shared.data();
         let record = &data[index(data, self.next)..][..1 + len.div_ceil(WORD_BYTES)];
+        // First, so that a record is stored from its beginning to its end: each time that stores go to another line of
+        // those that readers have costs as much as the line.
+        record[0].store(Record::Message { len }.encode(), Ordering::Relaxed);
         Claim { record, len, written: 0, next: &mut self.next, tail: self.shared.tail(), publishes: false }
     }
 
@@ -303,7 +306,6 @@ impl Claim<'_> {
         for word in &self.record[1 + self.written.div_ceil(WORD_BYTES)..] {
             word.store(0, Ordering::Relaxed);
         }
-        self.record[0].store(Record::Message { len: self.len }.encode(), Ordering::Relaxed);
         *self.next += record_bytes(self.len);
         if self.publishes {
             self.tail.store(*self.next, Ordering::Release);
