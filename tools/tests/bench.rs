@@ -193,8 +193,8 @@ fn rings_and_books_are_measured() {
     assert!(values(&ring, 0, "cost of a message").iter().all(|ns| *ns > 0.0));
     assert_eq!(ring["ratios"].as_array().unwrap().len(), 10);
     let book = result(&["book", "--messages", "20000", "--symbols", "50"]);
-    assert_eq!(names(&book).len(), 8);
-    assert_eq!(accounted(&book), [40_000; 8]);
+    assert_eq!(names(&book).len(), 10);
+    assert_eq!(accounted(&book), [40_000; 10]);
     assert!(values(&book, 2, "cost of a message").iter().all(|ns| *ns > 0.0));
 }
 
