@@ -240,7 +240,7 @@ fn while_all_members_are_stopped_nothing_is_known_and_then_reading_tells() {
     let mut coordinator = coordinator(&etcd.urls(), HASTY);
     let mut last = read(&mut coordinator);
     for round in 0..5 {
-        (0..3).for_each(|at| etcd.signal(at, "STOP"));
+        (0..3).for_each(|at| etcd.stop(at));
         let swap = follow(last, 0);
         let notice = unknown(&mut coordinator, swap);
         assert!(notice.contains("timeout"), "{notice}");

@@ -52,6 +52,8 @@
 //! | `ping` | round trip of a datagram: raw sockets, our drivers, Aeron; unicast and multicast |
 //! | `load` | highest rate of short messages over one hop of multicast at which all arrive and the last is no more than 10 ms late |
 //! | `loss` | latency at a fixed rate over one hop while the receiver loses datagrams; with `--burst 1`, what becomes of a last message |
+//! | `ring` | a message between two threads: crates `rtrb`, `disruptor` (one and three readers), crossbeam's queue; our ring tapped from a second process |
+//! | `book` | a day of messages: parsing by `itch5` and `itchy`, books in the standard collections and (feature `nautilus`) by `nautilus-model` |
 //!
 //! One hop of Seqcast is a publisher with its history and rewind server, a subscriber with its recovery and its ring, and a
 //! reader of that; one of Aeron is an exclusive publication and a subscription. Two pinned threads in both cases: Aeron's

@@ -4,7 +4,7 @@
 #![allow(unreachable_pub)]
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
@@ -112,6 +112,21 @@ impl Etcd {
         let child = self.members[at].child.as_ref().expect("it runs");
         let kill = format!("kill -{signal} {}", child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().expect("a shell").success());
+    }
+
+    /// Stops a member, and waits until it has: a thread that goes on until another one has seen the signal may still
+    /// answer.
+    pub fn stop(&self, at: usize) {
+        self.signal(at, "STOP");
+        let tasks = format!("/proc/{}/task", self.members[at].child.as_ref().expect("it runs").id());
+        let is_stopped = |task: &Path| {
+            // The state follows the name, which is in brackets.
+            let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
+            stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('T'))
+        };
+        wait_for("a member that was stopped", || {
+            std::fs::read_dir(&tasks).expect("it is there").flatten().all(|task| is_stopped(&task.path()))
+        });
     }
 
     /// The member that leads, as those that answer have it.
