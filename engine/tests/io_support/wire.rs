@@ -14,6 +14,7 @@ use seqcast_engine::io::{
     Busy, Destination, Driver, DriverConfig, DriverCounters, EndpointId, EndpointSpec, Received, XdpConfig,
     XdpMode,
 };
+use seqcast_engine::runtime::pin_current_thread;
 use seqcast_engine::time::Nanos;
 
 use super::Stage;
@@ -158,6 +159,8 @@ pub struct XdpStage<'a> {
 
 impl<'a> XdpStage<'a> {
     pub fn new(wire: &'a Wire, mode: XdpMode) -> XdpStage<'a> {
+        // The kernel queues frames on the core that sent them: a thread that is moved to another one overtakes itself.
+        pin_current_thread(Some(rustix::thread::sched_getcpu()));
         XdpStage { wire, mode }
     }
 
