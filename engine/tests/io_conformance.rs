@@ -16,7 +16,7 @@ use seqcast_engine::io::fault::{Fault, FaultPlan};
 use seqcast_engine::io::tap::Tap;
 use seqcast_engine::io::udp::UdpDriver;
 use seqcast_engine::io::{
-    AnyDriver, Bind, Busy, Driver, DriverChoice, DriverConfig, EndpointId, EndpointSpec, open_best,
+    AnyDriver, Bind, Busy, Driver, DriverChoice, DriverConfig, EndpointId, EndpointSpec, Received, open_best,
 };
 use seqcast_engine::time::Nanos;
 
@@ -109,6 +109,7 @@ on_every_driver!(
     many_endpoints,
     runs_arrive_as_the_same_datagrams,
     the_limit_is_kept,
+    small_limits_keep_the_order_and_none_gives_nothing,
     made_here_and_used_on_another_thread,
     dropped_with_operations_in_flight,
     refusals_name_the_address,
@@ -530,6 +531,51 @@ fn the_limit_is_kept(stage: impl Stage) {
         total += given;
         total == 50
     });
+}
+
+fn small_limits_keep_the_order_and_none_gives_nothing(stage: impl Stage) {
+    let mut receiver = stage.near(&small());
+    let at = receiver.open(&stage.near_local()).unwrap();
+    let at = receiver.local_addr(at);
+    let outside = stage.far_socket();
+    // Lone datagrams first: a driver may learn from them where to look for the next.
+    let (mut sent, mut seen) = (0u8, Vec::new());
+    let mut send_next = |count: u8| {
+        (sent..sent + count).for_each(|number| _ = outside.send_to(&[number], at).unwrap());
+        sent += count;
+        usize::from(sent)
+    };
+    for _ in 0..8 {
+        let all = send_next(1);
+        until("a lone datagram", || {
+            poll(&mut receiver, &mut seen);
+            seen.len() == all
+        });
+    }
+    // Then more is always waiting than is asked for, and new ones come between the polls.
+    for limit in [1, 0, 0, 2, 0, 1, 3, 0].repeat(6) {
+        let all = send_next(2);
+        if limit == 0 {
+            let given = receiver.poll_rx(now(), 0, |datagram| panic!("none was asked for: {datagram:?}"));
+            assert_eq!(given.unwrap(), 0);
+            continue;
+        }
+        let before = seen.len();
+        until("some", || {
+            let take = |datagram: Received<'_>| {
+                seen.push((datagram.endpoint, datagram.from, datagram.bytes.to_vec()));
+            };
+            assert!(receiver.poll_rx(now(), limit, take).unwrap() <= limit);
+            seen.len() > before
+        });
+        assert!(seen.len() < all);
+    }
+    let all = send_next(1);
+    until("all", || {
+        poll(&mut receiver, &mut seen);
+        seen.len() == all
+    });
+    assert!(seen.iter().map(|seen| seen.2[0]).eq(0..all as u8), "in the order of sending");
 }
 
 /// As agents do: the main thread makes and opens, a runner's thread uses, and either drops the driver.

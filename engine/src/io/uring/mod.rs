@@ -177,6 +177,7 @@ impl UringDriver {
     /// likely to be. The ring's own work is still to be done then.
     fn receive_directly<F: FnMut(Received<'_>)>(&mut self, on_datagram: &mut F) -> usize {
         let Some(index) = self.guess.endpoint() else { return 0 };
+        debug_assert!(self.inbox.is_empty(), "what is in the inbox is older");
         match self.receive.receive_at(&self.endpoints[usize::from(index)].socket) {
             Ok((buffer, len)) => {
                 let arrival = Arrival { endpoint: EndpointId(index), buffer, len };
@@ -348,7 +349,7 @@ impl Driver for UringDriver {
         self.reap();
         let mut delivered = self.deliver(limit, &mut on_datagram);
         self.arm();
-        if delivered == 0 && !self.owes_ring && self.ring.has_work() {
+        if limit > 0 && delivered == 0 && !self.owes_ring && self.ring.has_work() {
             delivered = self.receive_directly(&mut on_datagram);
             if self.owes_ring {
                 return Ok(delivered);
