@@ -15,10 +15,8 @@ use crate::ring::broadcast::{Guest, Reader, Tap};
 use crate::runtime::{Agent, AgentError};
 use crate::time::Nanos;
 
-/// Items taken from the ring in one duty cycle, or up to a batch more: more than a duty cycle of the subscriber brings in
-/// full datagrams of short messages. On a thread shared with it the ring would otherwise fill up, and nothing in it be in
-/// a cache.
-const LIMIT: usize = 8_192;
+/// Items taken from the ring in one duty cycle, or up to a batch more.
+const LIMIT: usize = 1024;
 
 /// What an application gets to see. All methods have empty bodies: implement what is needed.
 pub trait Application: Send {

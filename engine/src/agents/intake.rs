@@ -13,9 +13,8 @@ use crate::ring::broadcast::Writer;
 use crate::runtime::AgentError;
 use crate::time::Nanos;
 
-/// Datagrams taken from the driver in one duty cycle at most, so that requests and heartbeats get their turn, and that what
-/// they bring is still in a cache for whoever reads it on the same thread.
-const RECEIVE_LIMIT: usize = 64;
+/// Datagrams taken from the driver in one duty cycle at most, so that requests and heartbeats get their turn.
+const RECEIVE_LIMIT: usize = 256;
 
 /// One line to receive.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,9 +19,8 @@ use crate::time::Nanos;
 
 /// Datagrams taken from the driver in one duty cycle at most.
 const RECEIVE_LIMIT: usize = 64;
-/// Messages taken from the script in one duty cycle at most: short ones fill a run of full datagrams, which the kernel
-/// takes as one.
-const SCRIPT_LIMIT: usize = 2_048;
+/// Messages taken from the script in one duty cycle at most.
+const SCRIPT_LIMIT: usize = 512;
 /// Datagrams sent in one duty cycle at most, so that requests get their turn.
 const SEND_LIMIT: usize = 64;
 

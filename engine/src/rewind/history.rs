@@ -32,7 +32,7 @@ pub enum Full {
     Numbers,
 }
 
-/// Where a message stands: `start` counts bytes since the beginning; [`History::place`] makes an index of it.
+/// Where a message stands: `start` counts bytes since the beginning and is taken modulo the capacity.
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
     start: u64,
@@ -48,14 +48,9 @@ pub struct History {
     oldest: SeqNo,
     acknowledged: SeqNo,
     next: SeqNo,
-    /// Bytes used lie in `head..tail`, which count from the beginning.
+    /// Bytes used lie in `head..tail`, modulo the capacity.
     head: u64,
     tail: u64,
-    /// Where the current pass over the memory began. Divisions would cost more than all the rest of a push: hence this, and
-    /// `next_slot`.
-    pass: u64,
-    /// Slot of the next message.
-    next_slot: usize,
 }
 
 impl History {
@@ -71,8 +66,6 @@ impl History {
             next: first,
             head: 0,
             tail: 0,
-            pass: 0,
-            next_slot: 0,
         }
     }
 
@@ -87,16 +80,17 @@ impl History {
             return Err(Full::TooLong { bytes: message.len(), capacity: self.bytes.len() });
         }
         // A message stands in one piece: what is left before the end of the memory is skipped when too short.
-        let passes = self.tail - self.pass + message.len() as u64 > capacity;
-        let pass = if passes { self.pass + capacity } else { self.pass };
-        let start = self.tail.max(pass);
+        let at = self.tail % capacity;
+        let skip = if at + message.len() as u64 > capacity { capacity - at } else { 0 };
+        let start = self.tail + skip;
         let end = start + message.len() as u64;
         self.make_room(start, end)?;
-        let at = (start - pass) as usize;
+        let at = (start % capacity) as usize;
         self.bytes[at..at + message.len()].copy_from_slice(message);
-        self.slots[self.next_slot] = Slot { start, len: message.len() as u32 };
-        self.next_slot = if self.next_slot + 1 == self.slots.len() { 0 } else { self.next_slot + 1 };
-        (self.tail, self.pass, self.next) = (end, pass, after);
+        let slot = self.slot_of(seq);
+        self.slots[slot] = Slot { start, len: message.len() as u32 };
+        self.tail = end;
+        self.next = after;
         Ok(seq)
     }
 
@@ -120,21 +114,8 @@ impl History {
         Ok(())
     }
 
-    /// The slot of a message that is kept.
-    #[inline]
     fn slot_of(&self, seq: SeqNo) -> usize {
-        let back = self.next.since(seq) as usize;
-        if back <= self.next_slot { self.next_slot - back } else { self.next_slot + self.slots.len() - back }
-    }
-
-    /// Index of what starts at position `start` and is kept: no more than the whole memory lies between it and the tail.
-    #[inline]
-    fn place(&self, start: u64) -> usize {
-        if start >= self.pass {
-            (start - self.pass) as usize
-        } else {
-            self.bytes.len() - (self.pass - start) as usize
-        }
+        (seq.value() % self.slots.len() as u64) as usize
     }
 
     /// Every message below `below` has been acknowledged by those who must: it may make room for new ones, and is kept
@@ -150,7 +131,7 @@ impl History {
             return None;
         }
         let slot = self.slots[self.slot_of(seq)];
-        let at = self.place(slot.start);
+        let at = (slot.start % self.bytes.len() as u64) as usize;
         self.bytes.get(at..at + slot.len as usize)
     }
 

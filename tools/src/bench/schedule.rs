@@ -92,11 +92,7 @@ impl Timing {
     /// When message number `at`, from 0, is due after the start.
     pub fn due(self, at: u64) -> Nanos {
         match self {
-            Timing::Rate(per_s) => match at.checked_mul(1_000_000_000) {
-                Some(scaled) => Nanos(scaled / per_s.get()),
-                // After some 18 thousand million messages; slower.
-                None => Nanos((u128::from(at) * 1_000_000_000 / u128::from(per_s.get())) as u64),
-            },
+            Timing::Rate(per_s) => Nanos((u128::from(at) * 1_000_000_000 / u128::from(per_s.get())) as u64),
             Timing::Bursts { size, every } => Nanos(at / size * every.0),
         }
     }
