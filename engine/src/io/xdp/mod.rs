@@ -90,7 +90,7 @@ pub struct XdpDriver {
     /// What this driver has at each of `ports`.
     attachments: Vec<Attachment>,
     config: DriverConfig,
-    /// Endpoints that have their socket only.
+    /// Endpoints that have their socket only, and receive.
     only_sockets: Vec<EndpointId>,
     /// Where datagrams are written that may turn out too long for a frame.
     scratch: Vec<u8>,
@@ -112,6 +112,8 @@ struct Endpoint {
     /// Index of the attachment that carries it, unless the kernel does.
     attachment: Option<usize>,
     multicast_ttl: u8,
+    /// Nothing is received here.
+    only_sends: bool,
     /// Only datagrams of this sender.
     source: Option<Ipv4Addr>,
     /// Its socket is asked at every poll until then.
@@ -164,7 +166,7 @@ impl XdpDriver {
         self.ports.iter().map(|port| port.to_string()).collect()
     }
 
-    /// Has frames for an endpoint come past the kernel.
+    /// Has frames from an endpoint, and for it if it receives, go past the kernel.
     fn bypass(&mut self, bind: &Bind, endpoint: EndpointId, local: SocketAddrV4) -> io::Result<usize> {
         let address = match bind {
             Bind::Line { group, interface, .. } if group.ip().is_multicast() => *interface,
@@ -181,6 +183,9 @@ impl XdpDriver {
                 self.ports.len() - 1
             }
         };
+        if bind.only_sends() {
+            return Ok(at);
+        }
         let Attachment { share, here, .. } = &mut self.attachments[at];
         if !self.ports[at].take(local, share)? {
             warn!(%local, "several endpoints of this process want it: the kernel serves them all, without a bypass");
@@ -224,7 +229,8 @@ impl XdpDriver {
         limit: usize,
         on_datagram: &mut F,
     ) -> io::Result<usize> {
-        if self.endpoints[index].attachment.is_none() {
+        let Endpoint { attachment, only_sends, .. } = self.endpoints[index];
+        if attachment.is_none() || only_sends {
             return Ok(0);
         }
         let received = self.sockets.poll_endpoint(now, EndpointId(index as u16), limit, on_datagram)?;
@@ -383,11 +389,14 @@ impl Driver for XdpDriver {
     fn open(&mut self, spec: &EndpointSpec) -> io::Result<EndpointId> {
         let id = self.sockets.open(spec)?;
         let local = self.sockets.local_addr(id);
+        let only_sends = spec.bind.only_sends();
         let attachment = match self.bypass(&spec.bind, id, local) {
             Ok(at) => Some(at),
             Err(cause) => {
                 warn!(%local, %cause, "no XDP here: served by a plain socket");
-                self.only_sockets.push(id);
+                if !only_sends {
+                    self.only_sockets.push(id);
+                }
                 None
             }
         };
@@ -395,7 +404,8 @@ impl Driver for XdpDriver {
             Bind::Line { source, .. } => (0, source),
             Bind::Local { multicast_ttl, .. } | Bind::Sender { multicast_ttl, .. } => (multicast_ttl, None),
         };
-        self.endpoints.push(Endpoint { local, attachment, multicast_ttl, source, warm_until: Nanos::ZERO });
+        let warm_until = Nanos::ZERO;
+        self.endpoints.push(Endpoint { local, attachment, multicast_ttl, only_sends, source, warm_until });
         Ok(id)
     }
 
