@@ -9,6 +9,7 @@ mod io_support;
 
 use std::collections::HashMap;
 use std::net::SocketAddrV4;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 
 use io_support::*;
@@ -98,6 +99,7 @@ on_every_driver!(
     a_request_is_answered_to_its_sender,
     order_and_bytes_are_kept,
     a_sender_reaches_its_group_alone_and_in_runs,
+    a_sender_refuses_another_receiver,
     lone_datagrams_are_found_wherever_they_come,
     sizes_from_nothing_to_the_largest,
     longer_than_a_buffer_is_counted_and_dropped,
@@ -258,6 +260,21 @@ fn a_sender_reaches_its_group_alone_and_in_runs(stage: impl Stage) {
         assert_eq!(receive(&mut sender, 1), [(neighbour, back_address, b"somebody".to_vec())]);
     }
     assert_eq!((sender.counters().sent_datagrams, sender.counters().send_errors), (next as u64, 0));
+}
+
+fn a_sender_refuses_another_receiver(stage: impl Stage) {
+    let (mut receiver, mut sender) = (stage.near(&small()), stage.far(&small()));
+    let lines = [1, 2].map(|member| stage.open_line(&mut receiver, group(22, member)));
+    let host = receiver.open(&stage.near_local()).unwrap();
+    let host = (host, receiver.local_addr(host));
+    for ((endpoint, own), (_, other)) in [(lines[0], lines[1]), (host, lines[1]), (lines[1], host)] {
+        let from = sender.open(&stage.far_sender(own)).unwrap();
+        let misused = AssertUnwindSafe(|| sender.transmit(&[to(from, own), to(from, other)], 5, |_| 5));
+        assert!(catch_unwind(misused).is_err());
+        send(&mut sender, &[to(from, own)], b"right");
+        let address = sender.local_addr(from);
+        assert_eq!(receive(&mut receiver, 1), [(endpoint, address, b"right".to_vec())]);
+    }
 }
 
 fn lone_datagrams_are_found_wherever_they_come(stage: impl Stage) {

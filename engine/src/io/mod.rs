@@ -81,9 +81,14 @@ pub enum Bind {
 }
 
 impl Bind {
+    /// The one receiver of what is sent from here, where there is but one. Nothing is ever received there.
+    pub(crate) fn only_to(&self) -> Option<SocketAddrV4> {
+        if let Bind::Sender { to, .. } = self { Some(*to) } else { None }
+    }
+
     /// Whether nothing is ever received here.
     pub(in crate::io) fn only_sends(&self) -> bool {
-        matches!(self, Bind::Sender { .. })
+        self.only_to().is_some()
     }
 }
 
@@ -116,6 +121,17 @@ pub struct Destination {
     pub endpoint: EndpointId,
     /// Receiver.
     pub to: SocketAddrV4,
+}
+
+/// The checks of [`Driver::transmit`]; `only_to` gives [`Bind::only_to`] of an endpoint.
+#[inline]
+pub(crate) fn check_destinations(to: &[Destination], only_to: impl Fn(EndpointId) -> Option<SocketAddrV4>) {
+    assert!(to.len() <= MAX_DESTINATIONS, "at most {MAX_DESTINATIONS} destinations");
+    for Destination { endpoint, to } in to {
+        if let Some(only) = only_to(*endpoint) {
+            assert_eq!(*to, only, "{endpoint:?} sends to one receiver only");
+        }
+    }
 }
 
 /// The driver has no room for another datagram now; try again after the next [`Driver::flush`].
@@ -191,8 +207,8 @@ pub trait Driver {
     /// [`Busy`], and `fill` is not called, when there is no room: back-pressure, counted.
     ///
     /// # Panics
-    /// When `to` is longer than [`MAX_DESTINATIONS`], an endpoint is not one of this driver, or `fill` gives more than
-    /// the length of its buffer.
+    /// When `to` is longer than [`MAX_DESTINATIONS`], an endpoint is not one of this driver, a [`Bind::Sender`] endpoint
+    /// is to send to another receiver than its own, or `fill` gives more than the length of its buffer.
     fn transmit<F: FnOnce(&mut [u8]) -> usize>(
         &mut self,
         to: &[Destination],

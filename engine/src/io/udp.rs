@@ -9,8 +9,8 @@ use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
 use super::backlog::{Attempt, Backlog};
 use super::drops::DropsTurn;
 use super::{
-    Busy, Destination, Driver, DriverConfig, DriverCounters, EndpointId, EndpointSpec, MAX_DESTINATIONS,
-    Received, socket,
+    Busy, Destination, Driver, DriverConfig, DriverCounters, EndpointId, EndpointSpec, Received,
+    check_destinations, socket,
 };
 use crate::limits::MAX_ENDPOINTS;
 use crate::time::Nanos;
@@ -39,6 +39,7 @@ struct Endpoint {
     /// What the kernel said at last; only Linux says.
     dropped: u32,
     is_connected: bool,
+    only_to: Option<SocketAddrV4>,
     /// Datagrams taken in its next turn: one, so that a lone datagram is dealt with before anybody looks for another,
     /// and twice as many after each turn that left some behind.
     turn: usize,
@@ -148,7 +149,15 @@ impl Driver for UdpDriver {
             self.receiving.push(index);
         }
         let is_connected = socket::is_connected(&socket);
-        self.endpoints.push(Endpoint { socket: socket.into(), local, dropped: 0, is_connected, turn: 1 });
+        let only_to = spec.bind.only_to();
+        self.endpoints.push(Endpoint {
+            socket: socket.into(),
+            local,
+            dropped: 0,
+            is_connected,
+            only_to,
+            turn: 1,
+        });
         Ok(EndpointId(index))
     }
 
@@ -182,7 +191,7 @@ impl Driver for UdpDriver {
         max_bytes: usize,
         fill: F,
     ) -> Result<usize, Busy> {
-        assert!(to.len() <= MAX_DESTINATIONS, "at most {MAX_DESTINATIONS} destinations");
+        check_destinations(to, |endpoint| self.endpoints[usize::from(endpoint.0)].only_to);
         if !self.backlog.has_room(to.len()) {
             self.counters.busy += 1;
             return Err(Busy);

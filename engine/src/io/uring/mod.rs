@@ -42,8 +42,8 @@ use self::ring::Ring;
 use self::send::SendQueue;
 use super::drops::DropsTurn;
 use super::{
-    Busy, Destination, Driver, DriverConfig, DriverCounters, EndpointId, EndpointSpec, MAX_DESTINATIONS,
-    Received, socket,
+    Busy, Destination, Driver, DriverConfig, DriverCounters, EndpointId, EndpointSpec, Received,
+    check_destinations, socket,
 };
 use crate::limits::MAX_ENDPOINTS;
 use crate::time::Nanos;
@@ -84,6 +84,7 @@ struct Endpoint {
     /// are dropped.
     socket: Socket,
     local: SocketAddrV4,
+    only_to: Option<SocketAddrV4>,
     /// The socket's count of drops when it told us last.
     dropped: u32,
 }
@@ -330,7 +331,7 @@ impl Driver for UringDriver {
             self.unarmed.push(endpoint.0);
             self.receiving += 1;
         }
-        self.endpoints.push(Endpoint { socket, local, dropped: 0 });
+        self.endpoints.push(Endpoint { socket, local, only_to: spec.bind.only_to(), dropped: 0 });
         Ok(endpoint)
     }
 
@@ -374,7 +375,7 @@ impl Driver for UringDriver {
         max_bytes: usize,
         fill: F,
     ) -> Result<usize, Busy> {
-        assert!(to.len() <= MAX_DESTINATIONS, "at most {MAX_DESTINATIONS} destinations");
+        check_destinations(to, |endpoint| self.endpoints[usize::from(endpoint.0)].only_to);
         if !self.send.has_room(to.len()) {
             self.counters.busy += 1;
             return Err(Busy);

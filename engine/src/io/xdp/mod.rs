@@ -69,7 +69,7 @@ use super::drops::DropsTurn;
 use super::udp::UdpDriver;
 use super::{
     Bind, Busy, Destination, Driver, DriverConfig, DriverCounters, EndpointId, EndpointSpec,
-    MAX_DESTINATIONS, Received, XdpMode,
+    MAX_DESTINATIONS, Received, XdpMode, check_destinations,
 };
 use crate::limits::MAX_ENDPOINTS;
 use crate::time::Nanos;
@@ -112,8 +112,7 @@ struct Endpoint {
     /// Index of the attachment that carries it, unless the kernel does.
     attachment: Option<usize>,
     multicast_ttl: u8,
-    /// Nothing is received here.
-    only_sends: bool,
+    only_to: Option<SocketAddrV4>,
     /// Only datagrams of this sender.
     source: Option<Ipv4Addr>,
     /// Its socket is asked at every poll until then.
@@ -229,8 +228,8 @@ impl XdpDriver {
         limit: usize,
         on_datagram: &mut F,
     ) -> io::Result<usize> {
-        let Endpoint { attachment, only_sends, .. } = self.endpoints[index];
-        if attachment.is_none() || only_sends {
+        let Endpoint { attachment, only_to, .. } = self.endpoints[index];
+        if attachment.is_none() || only_to.is_some() {
             return Ok(0);
         }
         let received = self.sockets.poll_endpoint(now, EndpointId(index as u16), limit, on_datagram)?;
@@ -389,12 +388,11 @@ impl Driver for XdpDriver {
     fn open(&mut self, spec: &EndpointSpec) -> io::Result<EndpointId> {
         let id = self.sockets.open(spec)?;
         let local = self.sockets.local_addr(id);
-        let only_sends = spec.bind.only_sends();
         let attachment = match self.bypass(&spec.bind, id, local) {
             Ok(at) => Some(at),
             Err(cause) => {
                 warn!(%local, %cause, "no XDP here: served by a plain socket");
-                if !only_sends {
+                if !spec.bind.only_sends() {
                     self.only_sockets.push(id);
                 }
                 None
@@ -404,8 +402,8 @@ impl Driver for XdpDriver {
             Bind::Line { source, .. } => (0, source),
             Bind::Local { multicast_ttl, .. } | Bind::Sender { multicast_ttl, .. } => (multicast_ttl, None),
         };
-        let warm_until = Nanos::ZERO;
-        self.endpoints.push(Endpoint { local, attachment, multicast_ttl, only_sends, source, warm_until });
+        let (only_to, warm_until) = (spec.bind.only_to(), Nanos::ZERO);
+        self.endpoints.push(Endpoint { local, attachment, multicast_ttl, only_to, source, warm_until });
         Ok(id)
     }
 
@@ -446,7 +444,7 @@ impl Driver for XdpDriver {
         max_bytes: usize,
         fill: F,
     ) -> Result<usize, Busy> {
-        assert!(to.len() <= MAX_DESTINATIONS, "at most {MAX_DESTINATIONS} destinations");
+        check_destinations(to, |endpoint| self.endpoints[usize::from(endpoint.0)].only_to);
         if !self.has_room(to) {
             self.counters.busy += 1;
             return Err(Busy);

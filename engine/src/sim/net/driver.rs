@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Datagram;
 use crate::io::{
-    Busy, Destination, Driver, DriverCounters, EndpointId, EndpointSpec, MAX_DESTINATIONS, Received,
+    Busy, Destination, Driver, DriverCounters, EndpointId, EndpointSpec, Received, check_destinations,
 };
 use crate::sim::shared::Shared;
 use crate::time::Nanos;
@@ -16,13 +16,19 @@ pub(crate) struct SimDriver {
     shared: Shared,
     node: usize,
     agent: &'static str,
-    /// Number of each endpoint's socket on its node, and its address.
-    endpoints: Vec<(u64, SocketAddrV4)>,
+    endpoints: Vec<Endpoint>,
     buffer: Box<[u8]>,
     /// Endpoint that is asked first: none is favoured.
     first: usize,
     taken: Vec<(EndpointId, Datagram)>,
     counters: DriverCounters,
+}
+
+struct Endpoint {
+    /// Number of its socket on its node.
+    socket: u64,
+    local: SocketAddrV4,
+    only_to: Option<SocketAddrV4>,
 }
 
 impl SimDriver {
@@ -53,7 +59,7 @@ impl SimDriver {
         for offset in 0..endpoints.len() {
             let at = (*first + offset) % endpoints.len();
             while taken.len() < limit
-                && let Some(datagram) = net.receive(*node, endpoints[at].0)
+                && let Some(datagram) = net.receive(*node, endpoints[at].socket)
             {
                 taken.push((EndpointId(at as u16), datagram));
             }
@@ -67,13 +73,13 @@ impl Driver for SimDriver {
         let mut shared = self.shared.lock();
         let bound = shared.net().0.bind(self.node, &spec.bind, spec.receive_buffer_bytes);
         drop(shared);
-        let bound = bound.map_err(|what| io::Error::new(io::ErrorKind::AddrInUse, what))?;
-        self.endpoints.push(bound);
+        let (socket, local) = bound.map_err(|what| io::Error::new(io::ErrorKind::AddrInUse, what))?;
+        self.endpoints.push(Endpoint { socket, local, only_to: spec.bind.only_to() });
         Ok(EndpointId(self.endpoints.len() as u16 - 1))
     }
 
     fn local_addr(&self, endpoint: EndpointId) -> SocketAddrV4 {
-        self.endpoints[usize::from(endpoint.0)].1
+        self.endpoints[usize::from(endpoint.0)].local
     }
 
     fn poll_rx<F: FnMut(Received<'_>)>(
@@ -98,7 +104,7 @@ impl Driver for SimDriver {
         max_bytes: usize,
         fill: F,
     ) -> Result<usize, Busy> {
-        assert!(to.len() <= MAX_DESTINATIONS, "at most {MAX_DESTINATIONS} destinations");
+        check_destinations(to, |endpoint| self.endpoints[usize::from(endpoint.0)].only_to);
         if self.shared.lock().refuses_send(self.node) {
             self.counters.busy += 1;
             return Err(Busy);
@@ -111,7 +117,7 @@ impl Driver for SimDriver {
         let bytes: Arc<[u8]> = self.buffer[..size][..len].into();
         let mut shared = self.shared.lock();
         for destination in to {
-            let from = self.endpoints[usize::from(destination.endpoint.0)].1;
+            let from = self.endpoints[usize::from(destination.endpoint.0)].local;
             shared.send(self.node, self.agent, from, destination.to, &bytes);
             self.counters.sent_datagrams += 1;
             self.counters.sent_bytes += len as u64;
@@ -135,7 +141,7 @@ impl Driver for SimDriver {
 
 impl Drop for SimDriver {
     fn drop(&mut self) {
-        let sockets: Vec<_> = self.endpoints.iter().map(|&(id, _)| id).collect();
+        let sockets: Vec<_> = self.endpoints.iter().map(|endpoint| endpoint.socket).collect();
         self.shared.lock().net().0.close(self.node, &sockets);
     }
 }
