@@ -51,14 +51,16 @@ fn measure(file: &[u8], passes: usize) {
         ns_per_message: Vec::new(),
     });
     for pass in 0..passes {
+        let mut live_orders = 0;
         for contender in &mut contenders {
             let (mut books, mut naive) = (books(), Naive::default());
             let before = Stopwatch::start();
             let messages = (contender.run)(file, &mut books, &mut naive);
             contender.ns_per_message.push(before.elapsed_ns() / messages.max(1) as f64);
+            live_orders += naive.live_orders();
         }
         if pass == 0 {
-            describe(file);
+            describe(file, live_orders);
         }
     }
     for Contender { name, ns_per_message, .. } in &mut contenders {
@@ -68,12 +70,13 @@ fn measure(file: &[u8], passes: usize) {
     }
 }
 
-/// Says what the books hold in the end, and what memory they take.
-fn describe(file: &[u8]) {
+/// Says what the books hold in the end, `live_orders` by the yardstick, and what memory they take.
+fn describe(file: &[u8], live_orders: usize) {
     let before = anonymous_kib();
     let mut books = books();
     let prepared = anonymous_kib() - before;
     books.apply_all(records(file), |_, _, _| ());
+    assert_eq!(books.live_orders() as usize, live_orders, "both have the same orders in the end");
     let after = anonymous_kib() - before;
     println!(
         "  {} orders live over {} levels, {} symptoms of loss, {} MiB prepared, {} MiB in the end",

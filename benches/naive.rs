@@ -48,7 +48,6 @@ impl Naive {
     }
 
     /// Orders that are live now.
-    #[allow(dead_code)]
     pub(crate) fn live_orders(&self) -> usize {
         self.orders.len()
     }

@@ -4,7 +4,8 @@
 //! time. Nothing is allocated after [`Books::new`], and nothing a feed may hold makes it panic: what cannot be applied
 //! is refused and counted in [`BookStats`].
 //!
-//! Cache misses are most of the cost of a book that is applied to message by message, so the state is laid out by cache lines (sizes for a million live orders):
+//! Cache misses are most of the cost of a book that is applied to message by message, so the state is laid out by cache
+//! lines (sizes for a million live orders):
 //!
 //! | part | bytes each | touched by |
 //! |---|---|---|
@@ -15,8 +16,8 @@
 //! | book | 64 | 1 line, known from the message before anything is looked up |
 //!
 //! [`Books::apply_all`] asks for these lines a few messages ahead, evenly: a core can have about two dozen lines under
-//! way, and memory hands over one in about a tenth of the time that a single one takes. An [`ImageEncoder`] writes the whole state as ITCH
-//! messages, and [`Books::digest`] sums it up in 64 bits, whatever the history that led there.
+//! way, and memory hands over one in about a tenth of the time that a single one takes. An [`ImageEncoder`] writes the
+//! whole state as ITCH messages, and [`Books::digest`] sums it up in 64 bits, whatever the history that led there.
 
 mod ahead;
 mod applied;

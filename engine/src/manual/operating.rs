@@ -33,7 +33,8 @@
 //! - `io.driver = "udp"` asks every socket at every poll. On a core of its own, a subscriber of one or two lines sees a lone
 //!   datagram soonest with it.
 //! - `io.gro = false` spares each lone datagram about 0.16 µs, and costs bursts up to a third of their time.
-//! - `io.driver = "xdp"` halves the round trip where it may be used:
+//! - `io.driver = "xdp"` goes past the kernel, and takes about half the round trip; what it needs, and what is different with
+//!   it, the next section says.
 //!
 //! # Past the kernel
 //!

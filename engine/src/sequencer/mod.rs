@@ -1,8 +1,9 @@
 //! The sequencer: gives every message of every source its one place in the total order.
 //!
 //! No I/O: the primary's agent asks [`Sequencer::admit`] about a message, claims a slot in its ring if the answer is a
-//! frame, and writes there the header that [`Sequencer::seal`] gives, and the message, which is the one copy. Whether anything may be admitted at
-//! the moment, and what may be published, is the commit gate's to say, which stands beside it.
+//! frame, and writes there the header that [`Sequencer::seal`] gives, and the message, which is the one copy. Whether
+//! anything may be admitted at the moment, and what may be published, is the commit gate's to say, which stands beside
+//! it.
 
 use seqcast_wire::{SeqNo, Session};
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
