@@ -222,7 +222,8 @@ pub struct Snapshot {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Receiving {
-    /// How long a hole may be mere reordering, within a line or between lines, before it is requested.
+    /// How long a hole is left to the lines that have not passed it; one that every line heard has passed is requested at
+    /// once. Without rewind servers, what is missing after this is lost.
     #[serde(with = "text")]
     pub reorder_wait: Nanos,
     /// How long a rewind server may take to answer before the next is asked, at most: one that answers faster is given

@@ -78,8 +78,8 @@ pub struct FeedConfig {
     /// Numbers that one datagram may jump ahead. A farther jump is believed when a second datagram confirms it, and
     /// is then [`Unfillable`]; only the hole before the very first datagram is requested whatever its size.
     pub max_gap_messages: u64,
-    /// How long a hole may be mere reordering, within a line or between lines, before it is requested. It is
-    /// requested at once when every line that is heard has passed it.
+    /// How long a hole is left to the lines that have not passed it, before it is requested. It is requested at once when
+    /// every line that is heard has passed it.
     pub reorder_wait: Nanos,
     /// How long a server may take to answer before anything is known of it, and at most. One that has answered is given
     /// what it takes and four deviations more, but at least 250 µs. Doubles with each round over all servers, plus up to

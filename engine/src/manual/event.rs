@@ -15,8 +15,8 @@
 //! 1. **A publisher** numbers the message in its own session, keeps it in its history and packs it, with whatever else
 //!    is due, into the driver's memory. One buffer goes out on all lines.
 //! 2. **The sequencer's ingress** has one [`feed::Receiver`](crate::feed::Receiver) for each source. The first copy of a
-//!    message wins, whichever line brings it; a hole is first given the little time that reordering deserves and then
-//!    requested from the publisher's address. What is next in order goes on; what is early is stashed.
+//!    message wins, whichever line brings it; a hole is requested from the publisher's address once every line that is
+//!    heard has passed it, or after the little time that a slower line deserves. What is next in order goes on; what is early is stashed.
 //! 3. **[`Sequencer::admit`](crate::sequencer::Sequencer::admit)** says what becomes of it: a frame, a duplicate, or
 //!    refused. For a frame a slot of the [broadcast ring](crate::ring::broadcast) is claimed and the message copied into
 //!    it, sealed with its number, epoch, event time, source and check sums: that is the one copy of this step. A full

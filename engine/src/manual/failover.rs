@@ -95,7 +95,7 @@
 //! | failure | outcome |
 //! |---|---|
 //! | a datagram lost on one line | nothing: the other line brings it |
-//! | lost on all lines | requested after `receive.reorder_wait`; delivered late, in order |
+//! | lost on all lines | requested at once when every line that is heard has passed it, else after `receive.reorder_wait`; delivered late, in order |
 //! | a gap that nobody can fill | `subscriber.on_unfillable`: stop, take a snapshot, or go on and say so |
 //! | two different messages under one number | told to the application; books stop until a snapshot |
 //! | a publisher dies and starts again in its session | it sends the same messages from number 1 on; the sequencer drops what it has numbered before and takes the rest. Another session of the same source is taken up only after the end of the first |
