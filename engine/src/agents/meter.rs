@@ -122,6 +122,8 @@ impl Meter {
         self.set("requests_total", stats.requests);
         self.set("unanswered_requests_total", stats.unanswered_requests);
         self.set("useless_replies_total", stats.useless_replies);
+        self.set("overtaken_datagrams_total", stats.overtaken_datagrams);
+        self.set("needless_rewinds_total", stats.needless_rewinds);
         self.set("stash_refused_messages_total", stats.stash_refused_messages);
         for line in 0..MAX_LINES {
             let Some(stats) = receiver.line_stats(LineId(line as u8)) else { break };

@@ -128,6 +128,11 @@ impl Gaps {
         self.gaps.get(self.index_of(seq)).is_some_and(|gap| gap.first <= seq)
     }
 
+    /// When the lowest gap with one of `first..end` was found.
+    pub(super) fn found_within(&self, first: SeqNo, end: SeqNo) -> Option<Nanos> {
+        self.gaps.get(self.index_of(first)).filter(|gap| gap.first < end).map(|gap| gap.found)
+    }
+
     /// Notes that `seq`, which is missing, has arrived.
     pub(super) fn fill(&mut self, seq: SeqNo) -> Filled {
         let at = self.index_of(seq);

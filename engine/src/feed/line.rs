@@ -45,6 +45,8 @@ pub struct LineStats {
 pub(super) struct Line {
     pub(super) stats: LineStats,
     heard: bool,
+    /// A hole waited for it in vain, and it has not been heard since.
+    overdue: bool,
 }
 
 impl Line {
@@ -62,24 +64,31 @@ impl Line {
             last_heard: Nanos::ZERO,
             next: SeqNo::FIRST,
         };
-        Line { stats, heard: false }
+        Line { stats, heard: false, overdue: false }
     }
 
     /// Forgets where the line stands, not what was counted: another session begins.
     pub(super) fn on_session(&mut self) {
-        self.heard = false;
+        (self.heard, self.overdue) = (false, false);
         self.stats.next = SeqNo::FIRST;
+    }
+
+    /// Whether the line has brought what comes after `first`, which begins a datagram.
+    #[inline]
+    pub(super) fn has_passed(&self, first: SeqNo) -> bool {
+        self.heard && first < self.stats.next
     }
 
     /// Counts a datagram of the session that is believed.
     #[inline]
     pub(super) fn on_datagram(&mut self, now: Nanos, datagram: &Downstream<'_>) {
+        let is_late = self.has_passed(datagram.first());
         let stats = &mut self.stats;
         stats.datagrams += 1;
         stats.last_heard = now;
         let hole = if self.heard { datagram.first().since(stats.next) } else { 0 };
         if let Kind::Data(count) = datagram.kind() {
-            stats.late_datagrams += u64::from(self.heard && datagram.first() < stats.next);
+            stats.late_datagrams += u64::from(is_late);
             stats.data_datagrams += 1;
             stats.messages += u64::from(count);
         }
@@ -92,12 +101,17 @@ impl Line {
         if !self.heard || datagram.next() > stats.next {
             stats.next = datagram.next();
         }
-        self.heard = true;
+        (self.heard, self.overdue) = (true, false);
     }
 
-    /// Whether a datagram of the session arrived within `silence` of `now`.
+    /// A hole was left to this line for as long as one may be. Whether it is silent shows when it is heard again.
+    pub(super) fn on_waited(&mut self, end: SeqNo) {
+        self.overdue |= self.stats.next < end;
+    }
+
+    /// Whether a datagram of the session arrived within `silence` of `now`, and nothing has waited for it in vain since.
     pub(super) fn is_heard(&self, now: Nanos, silence: Nanos) -> bool {
-        self.heard && now.since(self.stats.last_heard) <= silence
+        self.heard && !self.overdue && now.since(self.stats.last_heard) <= silence
     }
 }
 

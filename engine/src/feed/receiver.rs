@@ -13,6 +13,7 @@ use super::conflict::Hashes;
 use super::gap::{Filled, Gaps, Opened};
 use super::line::{Line, LineId, LineStats};
 use super::recovery::{Recovery, View};
+use super::reordering::Reordering;
 use super::stash::Stash;
 use super::state::{FeedState, FeedStats, Item, Sink};
 use super::witness::Witness;
@@ -56,6 +57,7 @@ pub struct Receiver {
     gaps: Gaps,
     stash: Stash,
     recovery: Recovery,
+    reordering: Reordering,
     witness: Witness,
     hashes: Hashes,
 
@@ -121,6 +123,7 @@ impl Receiver {
             gaps: Gaps::new(config.max_gaps, 2 * config.max_requests_in_flight),
             stash: Stash::new(config.stash_bytes, config.stash_messages),
             recovery: Recovery::new(config),
+            reordering: Reordering::new(config.reorder_wait),
             witness: Witness::new(start).trusting(config.trusting),
             hashes: Hashes::new(config.conflict_window),
             told_session: false,
@@ -206,6 +209,7 @@ impl Receiver {
 
     /// A datagram in which everything is old: dropped by its numbers, but for a look at its content.
     fn on_duplicate(&mut self, now: Nanos, line: LineId, datagram: &Downstream<'_>) {
+        self.judge_order(now, line, datagram);
         self.note(now, line, datagram);
         self.lines[usize::from(line.0)].stats.duplicate_datagrams += 1;
         if self.hashes.is_on() {
@@ -217,7 +221,24 @@ impl Receiver {
         }
     }
 
+    /// Learns from a datagram with messages that comes after later ones of its line.
+    #[inline]
+    fn judge_order(&mut self, now: Nanos, line: LineId, datagram: &Downstream<'_>) {
+        let (first, next) = (datagram.first(), datagram.next());
+        if first == next || !self.lines[usize::from(line.0)].has_passed(first) {
+            return;
+        }
+        let open = self.gaps.found_within(first, next);
+        let rewound = self.reordering.rewound(first, next).filter(|_| open.is_none());
+        // One that filled nothing is a copy.
+        let Some(found) = open.or(rewound) else { return };
+        self.stats.overtaken_datagrams += 1;
+        self.stats.needless_rewinds += u64::from(rewound.is_some());
+        self.reordering.on_overtaken(now.since(found));
+    }
+
     fn on_other(&mut self, now: Nanos, line: LineId, datagram: &Downstream<'_>, sink: &mut impl Sink) {
+        self.judge_order(now, line, datagram);
         match self.judge(now, line, datagram) {
             Belief::Dropped => return,
             Belief::Noted => self.tell(sink),
@@ -440,10 +461,15 @@ impl Receiver {
             return;
         }
         self.tell(sink);
+        let (first, next) = (datagram.first(), datagram.next());
+        let found = self.gaps.found_within(first, next);
         let new = self.take(now, &datagram, Origin::Rewind, sink);
+        if let Some(found) = found.filter(|_| new > 0) {
+            self.reordering.on_rewound(first, next, found);
+        }
         self.stats.useless_replies += u64::from(new == 0);
-        self.witness.on_proof(datagram.next().min(self.highest));
-        self.recovery.on_reply(now, server, datagram.first(), datagram.next());
+        self.witness.on_proof(next.min(self.highest));
+        self.recovery.on_reply(now, server, first, next);
         self.settle(sink);
     }
 
@@ -474,11 +500,15 @@ impl Receiver {
         if self.gaps.is_empty() || (only_next && self.blocked) {
             return None;
         }
+        if let Some(end) = self.recovery.waited_for(now, &self.gaps) {
+            self.lines.iter_mut().for_each(|line| line.on_waited(end));
+        }
         let heard = self.lines.iter().filter(|line| line.is_heard(now, self.silence));
         let view = View {
             now,
             expected: self.expected,
             passed: heard.map(|line| line.stats.next).min().unwrap_or(SeqNo::FIRST),
+            settle: self.reordering.wait(),
             confirmed: self.witness.confirmed(),
             end: self.expected.saturating_add(self.stash.span()),
             only_next,

@@ -37,8 +37,10 @@ pub(super) struct View {
     pub(super) now: Nanos,
     /// Number that is delivered next.
     pub(super) expected: SeqNo,
-    /// Every line that is heard has passed this number: holes below it are not reordering.
+    /// Every line that is heard has passed this number.
     pub(super) passed: SeqNo,
+    /// How long a hole below it is left alone.
+    pub(super) settle: Nanos,
     /// Everything below this was sent.
     pub(super) confirmed: SeqNo,
     /// Messages from here on could not be kept if they arrived now.
@@ -96,6 +98,11 @@ impl Recovery {
     /// Forgets what was asked.
     pub(super) fn clear(&mut self) {
         self.asks.clear();
+    }
+
+    /// End of the first hole if it was left to the lines for as long as one may be.
+    pub(super) fn waited_for(&self, now: Nanos, gaps: &Gaps) -> Option<SeqNo> {
+        gaps.open().next().filter(|gap| now >= gap.found + self.reorder_wait).map(|gap| gap.end)
     }
 
     /// Learns from a datagram of a line how many messages one can hold.
@@ -235,7 +242,8 @@ impl Recovery {
         let end = if is_probed { view.end.min(view.confirmed) } else { view.end };
         let mut range: Option<(SeqNo, SeqNo)> = None;
         for gap in gaps.open() {
-            let is_ripe = gap.end <= view.passed || view.now >= gap.found + self.reorder_wait;
+            let wait = if gap.end <= view.passed { view.settle } else { self.reorder_wait };
+            let is_ripe = view.now >= gap.found + wait;
             if gap.first >= end || (view.only_next && gap.first != view.expected) {
                 break;
             }
@@ -288,6 +296,7 @@ mod tests {
             now,
             expected: seq(1),
             passed: seq(next),
+            settle: Nanos::ZERO,
             confirmed: seq(next),
             end: seq(1_000_000),
             only_next: false,

@@ -116,6 +116,10 @@ pub struct FeedStats {
     pub missing_messages: u64,
     /// Missing messages that a line brought after all.
     pub line_filled_messages: u64,
+    /// Datagrams that a line brought after later ones, and after a hole was found in their place: reordering.
+    pub overtaken_datagrams: u64,
+    /// Of them, those that a rewind server had brought before.
+    pub needless_rewinds: u64,
     /// Missing messages that a rewind server brought.
     pub rewind_filled_messages: u64,
     /// Ranges told lost.

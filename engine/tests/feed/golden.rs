@@ -86,6 +86,109 @@ fn a_line_that_is_dead_delays_nothing() {
 }
 
 #[test]
+fn a_hole_on_the_only_line_is_requested_at_once() {
+    let mut feed = Feed::live(&FeedConfig { lines: 1, ..two_lines() });
+    feed.on(A, &data(4, 5));
+    assert_eq!(feed.requests(), [(0, 3, 1)], "nobody else could bring it");
+    feed.reply(0, &data(3, 4));
+    // More than one in a duty cycle, with others in between and behind.
+    for n in [6, 7, 9, 12] {
+        feed.on(A, &data(n, n + 1));
+    }
+    assert_eq!(feed.requests(), [(0, 5, 1), (0, 8, 1), (0, 10, 2)]);
+}
+
+#[test]
+fn a_line_that_let_a_hole_wait_in_vain_delays_no_other_until_it_is_heard() {
+    let mut feed = Feed::live(&two_lines());
+    feed.on(A, &data(4, 5));
+    feed.wait(Nanos::from_micros(500));
+    assert_eq!(feed.requests(), [(0, 3, 1)]);
+    feed.reply(0, &data(3, 4));
+    feed.on(A, &data(6, 7));
+    assert_eq!(feed.requests(), [(0, 5, 1)], "line B has been silent for as long as reordering may take");
+    feed.reply(0, &data(5, 6));
+    feed.on(B, &data(6, 7));
+    feed.on(A, &data(8, 9));
+    assert_eq!(feed.requests(), [], "it is back");
+    feed.on(B, &data(7, 8));
+    assert_eq!((feed.receiver.expected(), feed.receiver.missing_messages()), (seq(9), 0));
+}
+
+/// On one line: the datagram with number `missing` is overtaken by the next one and comes `after`, in time or not. Gives
+/// when it was requested.
+fn overtaken(feed: &mut Feed, missing: u64, after: Nanos) -> Option<Nanos> {
+    let found = feed.now;
+    feed.on(A, &data(missing + 1, missing + 2));
+    let mut asked = None;
+    while feed.now < found + after {
+        if let [(server, first, 1)] = feed.requests()[..] {
+            assert_eq!((asked, first), (None, missing));
+            asked = Some(feed.now.since(found));
+            feed.reply(server, &data(missing, missing + 1));
+        }
+        feed.wait(Nanos::from_micros(5));
+    }
+    feed.on(A, &data(missing, missing + 1));
+    assert_eq!((feed.receiver.expected(), feed.receiver.missing_messages()), (seq(missing + 2), 0));
+    asked
+}
+
+#[test]
+fn a_line_that_reorders_is_soon_given_the_time_that_it_takes() {
+    let mut feed = Feed::live(&FeedConfig { lines: 1, ..two_lines() });
+    let micros = Nanos::from_micros;
+    assert_eq!(overtaken(&mut feed, 3, micros(100)), Some(Nanos::ZERO), "most likely it is a loss");
+    assert_eq!(feed.receiver.stats().needless_rewinds, 1, "it was none");
+    for hole in 1..100 {
+        assert_eq!(overtaken(&mut feed, 3 + 2 * hole, micros(100)), None);
+    }
+    let stats = feed.receiver.stats();
+    assert_eq!((stats.requests, stats.needless_rewinds, stats.overtaken_datagrams), (1, 1, 100));
+    // A loss is requested a quarter after that, and what takes longer than expected is expected from then on.
+    assert_eq!(overtaken(&mut feed, 203, micros(200)), Some(micros(125)));
+    assert_eq!(overtaken(&mut feed, 205, micros(200)), None);
+    // But no longer than configured.
+    assert_eq!(overtaken(&mut feed, 207, micros(3_000)), Some(micros(250)));
+    assert_eq!(overtaken(&mut feed, 209, micros(3_000)), Some(micros(500)));
+}
+
+#[test]
+fn losses_in_a_row_make_up_for_reordering() {
+    let mut feed = Feed::live(&FeedConfig { lines: 1, ..two_lines() });
+    overtaken(&mut feed, 3, Nanos::from_micros(100));
+    let mut lose = |missing: u64| {
+        feed.on(A, &data(missing + 1, missing + 2));
+        let at_once = feed.requests();
+        feed.wait(Nanos::from_micros(125));
+        let later = feed.requests();
+        let asked = [at_once, later.clone()].concat();
+        assert_eq!(asked.len(), 1);
+        feed.reply(asked[0].0, &data(missing, missing + 1));
+        later.is_empty()
+    };
+    let at_once: Vec<bool> = (0..20).map(|hole| lose(5 + 2 * hole)).collect();
+    assert_eq!(at_once.iter().position(|at_once| *at_once), Some(16));
+    assert!(at_once[16..].iter().all(|at_once| *at_once));
+}
+
+#[test]
+fn copies_and_heartbeats_that_come_late_are_no_reordering() {
+    let mut feed = Feed::live(&FeedConfig { lines: 1, ..two_lines() });
+    feed.on(A, &data(3, 5));
+    feed.on(A, &data(8, 9));
+    feed.on(A, &data(9, 10));
+    assert_eq!(feed.requests(), [(0, 5, 3)]);
+    for late in [data(3, 5), data(1, 3), data(3, 4), heartbeat(3), heartbeat(6)] {
+        feed.wait(Nanos::from_micros(100));
+        feed.on(A, &late);
+    }
+    feed.on(A, &data(11, 12));
+    assert_eq!(feed.requests(), [(0, 10, 1)]);
+    assert_eq!(feed.receiver.stats().overtaken_datagrams, 0);
+}
+
+#[test]
 fn a_heartbeat_shows_a_lost_tail() {
     let mut feed = Feed::live(&two_lines());
     feed.on(A, &heartbeat(3));

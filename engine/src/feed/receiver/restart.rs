@@ -20,6 +20,7 @@ impl Receiver {
         self.gaps.clear();
         self.stash.clear();
         self.recovery.clear();
+        self.reordering.on_session();
         self.witness.restart(start);
         self.hashes.clear();
         (self.told_session, self.told, self.untold_conflict) = (false, None, None);
