@@ -48,6 +48,11 @@ pub(crate) struct Setup {
 struct Reader(Far);
 
 impl Application for Reader {
+    // As with Aeron, what is measured ends where the application has the message.
+    fn wants_books(&self) -> bool {
+        false
+    }
+
     fn on_message(&mut self, _seq: SeqNo, _received: Nanos, message: &[u8]) {
         self.0.on_message(message);
     }

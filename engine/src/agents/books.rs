@@ -20,6 +20,12 @@ const LIMIT: usize = 1024;
 
 /// What an application gets to see. All methods have empty bodies: implement what is needed.
 pub trait Application: Send {
+    /// Whether messages are applied to the books. An application that wants only messages spares what that costs: it is
+    /// never told of a book, and the books it is given are as they were made, or as a snapshot left them.
+    fn wants_books(&self) -> bool {
+        true
+    }
+
     /// A message, whatever it holds, in order. `received` is when it came.
     fn on_message(&mut self, seq: SeqNo, received: Nanos, message: &[u8]) {
         let _ = (seq, received, message);
@@ -296,8 +302,16 @@ impl<A: Application> Desk<A> {
             }
             _ => None,
         });
-        let mut heard = run.clone();
         let mut handled = 0;
+        if !application.wants_books() {
+            for (seq, received, bytes) in run {
+                application.on_message(seq, received, bytes);
+                *next = seq.next();
+                handled += 1;
+            }
+            return handled;
+        }
+        let mut heard = run.clone();
         books.apply_all(run.map(|(.., bytes)| bytes), |books, bytes, applied| {
             let Some((seq, received, _)) = heard.next() else { return };
             application.on_message(seq, received, bytes);
@@ -375,7 +389,7 @@ impl<A: Application> Desk<A> {
         }
         self.application.on_message(seq, received, bytes);
         self.next = seq.next();
-        if self.wholeness != Wholeness::Whole {
+        if self.wholeness != Wholeness::Whole || !self.application.wants_books() {
             return;
         }
         let applied = self.books.apply(bytes);

@@ -45,16 +45,27 @@ fn heard_of(seq: u64, received: Nanos, applied: &Applied, books: &Books) -> Hear
     Heard::Book(seq, received, *applied, books.live_orders(), digest)
 }
 
-#[derive(Clone, Default)]
-struct Listener(Arc<Mutex<Vec<Heard>>>);
+#[derive(Clone)]
+struct Listener {
+    heard: Arc<Mutex<Vec<Heard>>>,
+    wants_books: bool,
+}
 
 impl Listener {
+    fn new(wants_books: bool) -> Listener {
+        Listener { heard: Arc::default(), wants_books }
+    }
+
     fn hear(&self, heard: Heard) {
-        self.0.lock().unwrap().push(heard);
+        self.heard.lock().unwrap().push(heard);
     }
 }
 
 impl Application for Listener {
+    fn wants_books(&self) -> bool {
+        self.wants_books
+    }
+
     fn on_message(&mut self, seq: SeqNo, received: Nanos, message: &[u8]) {
         self.hear(Heard::Message(seq.value(), received, message.to_vec()));
     }
@@ -160,12 +171,16 @@ fn put(ring: &mut Writer, received: Nanos, item: &Item<'_>) {
     claim.commit();
 }
 
-fn heard(items: &[(Nanos, Item<'_>)], at_once: usize, input: impl Fn(&Subscriptions) -> Input) -> Vec<Heard> {
+fn heard(
+    listener: Listener,
+    items: &[(Nanos, Item<'_>)],
+    at_once: usize,
+    input: impl Fn(&Subscriptions) -> Input,
+) -> Vec<Heard> {
     let spec = RingSpec { capacity_bytes: 1 << 18, max_readers: 1 };
     let region = Region::anonymous(&RegionSpec::plain(spec.region_bytes())).unwrap();
     let (mut ring, readers) = broadcast::create(spec, region).unwrap();
     let counters = Counters::anonymous("books", CountersSpec::default()).unwrap();
-    let listener = Listener::default();
     let (books, meter) = (super::books(64, 1 << 12), Meter::new(&counters, "books", ""));
     let mut agent = BookAgent::new("books", input(&readers), books, listener.clone(), meter);
     agent.do_work(Nanos(0)).unwrap();
@@ -176,7 +191,7 @@ fn heard(items: &[(Nanos, Item<'_>)], at_once: usize, input: impl Fn(&Subscripti
         assert_eq!(agent.do_work(Nanos(0)).unwrap(), chunk.len());
     }
     agent.on_close(Nanos(0));
-    std::mem::take(&mut *listener.0.lock().unwrap())
+    std::mem::take(&mut *listener.heard.lock().unwrap())
 }
 
 proptest! {
@@ -192,9 +207,23 @@ proptest! {
         let wait = |readers: &Subscriptions| Input::Wait(readers.reader().unwrap());
         let disconnect = |readers: &Subscriptions| Input::Disconnect(readers.guest().unwrap());
         let skip = |readers: &Subscriptions| Input::Skip(readers.tap());
-        prop_assert_eq!(&heard(&items, at_once, wait), &expected);
-        prop_assert_eq!(&heard(&items, at_once, disconnect), &expected);
-        prop_assert_eq!(&heard(&items, at_once, skip), &expected);
+        let all = || Listener::new(true);
+        prop_assert_eq!(&heard(all(), &items, at_once, wait), &expected);
+        prop_assert_eq!(&heard(all(), &items, at_once, disconnect), &expected);
+        prop_assert_eq!(&heard(all(), &items, at_once, skip), &expected);
+    }
+
+    #[test]
+    fn who_wants_no_books_hears_the_rest(
+        steps in prop::collection::vec(step(), 0..200),
+        at_once in prop_oneof![Just(1_usize), 2..5_usize, 20..150_usize],
+    ) {
+        let items = items(&steps);
+        let mut expected = expected(&items);
+        expected.retain(|heard| !matches!(heard, Heard::Book(..) | Heard::Digest(_)));
+        expected.push(Heard::Digest(super::books(64, 1 << 12).digest()));
+        let wait = |readers: &Subscriptions| Input::Wait(readers.reader().unwrap());
+        prop_assert_eq!(&heard(Listener::new(false), &items, at_once, wait), &expected);
     }
 }
 
@@ -205,7 +234,7 @@ fn a_reader_that_is_too_slow_goes_on_behind_what_it_missed() {
     let region = Region::anonymous(&RegionSpec::plain(spec.region_bytes())).unwrap();
     let (mut ring, readers) = broadcast::create(spec, region).unwrap();
     let counters = Counters::anonymous("books", CountersSpec::default()).unwrap();
-    let listener = Listener::default();
+    let listener = Listener::new(true);
     let (books, meter) = (super::books(64, 1 << 12), Meter::new(&counters, "books", ""));
     let mut agent = BookAgent::new("books", Input::Skip(readers.tap()), books, listener.clone(), meter);
     let mut message = |value| {
@@ -219,7 +248,7 @@ fn a_reader_that_is_too_slow_goes_on_behind_what_it_missed() {
     (200..203).for_each(&mut message);
     assert_eq!(agent.do_work(Nanos(0)).unwrap(), 3);
     let numbers: Vec<u64> = listener
-        .0
+        .heard
         .lock()
         .unwrap()
         .iter()
