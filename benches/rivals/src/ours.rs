@@ -142,7 +142,7 @@ fn for_load(config: &mut Config) {
     config.io.receive_buffer_bytes = 32 << 20;
     config.receive.stash_messages = 1 << 20;
     config.receive.stash_bytes = 64 << 20;
-    // Holds what one duty cycle may bring: 64 datagrams of 8 KiB are 15,000 short messages.
+    // More than a duty cycle brings in datagrams of the usual length. In longer ones it may bring more, which then waits.
     config.memory.ring_bytes = 4 << 20;
     if let Some(publisher) = &mut config.publisher {
         publisher.retain_bytes = 16 << 20;
