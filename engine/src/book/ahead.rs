@@ -31,18 +31,15 @@ const STEPS: usize = 5;
 /// Messages under way at most; a power of two.
 const WAY: usize = (LAG * STEPS + 1).next_power_of_two();
 
-/// Where a message's level may be.
+/// What is known of a message before it is applied.
 #[derive(Clone, Copy)]
-pub(super) struct Hint {
+pub(super) struct Hints {
+    /// Of the reference that every message about an order has at the same place.
+    pub(super) hash: Hash,
     /// Level that an order is added to.
     pub(super) level: u32,
     /// Place of that level among its side's rungs, or where it would be inserted.
     pub(super) place: u32,
-}
-
-impl Hint {
-    /// Nothing was looked at.
-    pub(super) const NONE: Hint = Hint { level: NONE, place: 0 };
 }
 
 /// What is known of a message. The steps treat all messages alike as far as they can: to guess wrongly what comes next
@@ -50,10 +47,9 @@ impl Hint {
 #[derive(Clone, Copy)]
 struct Plan<'m> {
     message: &'m [u8],
-    hash: Hash,
+    hints: Hints,
     /// Order that something happens to.
     order: u32,
-    hint: Hint,
     /// Price of the order that is added.
     price: u32,
     locate: u16,
@@ -103,11 +99,16 @@ impl Books {
 
     #[inline(always)]
     fn apply_plan<'m>(&mut self, plan: &Plan<'m>, on_applied: &mut impl FnMut(&Books, &'m [u8], &Applied)) {
-        let applied = self.apply_near(plan.message, plan.hint);
+        let applied = self.apply_near(plan.message, plan.hints);
         on_applied(self, plan.message, &applied);
     }
 
     /// What the message alone says.
+    #[inline]
+    pub(super) fn hints(&self, message: &[u8]) -> Hints {
+        self.enter(message).hints
+    }
+
     #[inline]
     fn enter<'m>(&self, message: &'m [u8]) -> Plan<'m> {
         let nothing = Plan { message, ..Plan::NONE };
@@ -130,13 +131,14 @@ impl Books {
         }
         let side = select_unpredictable(side == b'S', Side::Ask, Side::Bid);
         let price = u32::from_be_bytes(price);
-        Plan { message, hash, order: NONE, hint: Hint::NONE, price, locate, side, class }
+        let hints = Hints { hash, ..Plan::NONE.hints };
+        Plan { message, hints, order: NONE, price, locate, side, class }
     }
 
     /// Bucket and book have arrived.
     #[inline]
     fn look_up(&self, plan: &mut Plan<'_>) {
-        plan.order = self.index.guess(plan.hash);
+        plan.order = self.index.guess(plan.hints.hash);
         self.orders.prefetch(plan.order);
         if let Some(book) = self.books.get(usize::from(plan.locate)) {
             self.ladders.prefetch_if(plan.class.adds, &book.ladders[plan.side as usize]);
@@ -159,7 +161,7 @@ impl Books {
     #[inline]
     fn reach(&self, plan: &mut Plan<'_>) {
         // One of the two is none.
-        let level = &self.levels[self.orders[plan.order].level.max(plan.hint.level)];
+        let level = &self.levels[self.orders[plan.order].level.max(plan.hints.level)];
         self.orders.prefetch_if(plan.class.adds, level.tail);
         let leaves = plan.class.replaces | (plan.class.changes & (level.orders == 1));
         if let Some(book) = self.books.get(usize::from(level.locate)) {
@@ -183,10 +185,10 @@ impl Books {
         match self.ladders.find(ladder, ladder::key(plan.side, plan.price)) {
             Ok(place) => {
                 let level = self.ladders.at(ladder, place).level();
-                plan.hint = Hint { level, place: place as u32 };
+                (plan.hints.level, plan.hints.place) = (level, place as u32);
                 self.levels.prefetch(level);
             }
-            Err(place) => plan.hint.place = place as u32,
+            Err(place) => plan.hints.place = place as u32,
         }
     }
 }
@@ -225,9 +227,8 @@ impl Class {
 impl<'m> Plan<'m> {
     const NONE: Plan<'m> = Plan {
         message: &[],
-        hash: Hash::NONE,
+        hints: Hints { hash: Hash::NONE, level: NONE, place: 0 },
         order: NONE,
-        hint: Hint::NONE,
         price: 0,
         locate: 0,
         side: Side::Bid,

@@ -6,13 +6,14 @@
 
 use seqcast_wire::Price4;
 use seqcast_wire::itch::{
-    AddOrder, AddOrderMpid, CrossTrade, Header, Message, OperationalHalt, OrderCancel, OrderDelete,
-    OrderExecuted, OrderExecutedWithPrice, OrderReplace, RegSho, Stock, StockDirectory, SystemEvent,
-    Trade as HiddenTrade, TradingAction,
+    AddOrder, AddOrderMpid, CrossTrade, Message, OperationalHalt, OrderCancel, OrderDelete, OrderExecuted,
+    OrderExecutedWithPrice, OrderReplace, RegSho, Stock, StockDirectory, SystemEvent, Trade as HiddenTrade,
+    TradingAction,
 };
 
-use super::ahead::Hint;
+use super::ahead::Hints;
 use super::edit::{Change, Fit, NewOrder, Reduced};
+use super::index::Hash;
 use super::node::OrderNode;
 use super::symbol::MARKETS;
 use super::{Anomaly, Applied, Books, Effect, Side, Touched, Trade, TradeKind};
@@ -20,24 +21,25 @@ use super::{Anomaly, Applied, Books, Effect, Side, Touched, Trade, TradeKind};
 impl Books {
     /// Applies one message (without length prefix).
     pub fn apply(&mut self, message: &[u8]) -> Applied {
-        self.apply_near(message, Hint::NONE)
+        let hints = self.hints(message);
+        self.apply_near(message, hints)
     }
 
-    /// Applies one message; `hint` says where to look first.
+    /// Applies one message; `hints` say where to look first.
     #[inline]
-    pub(super) fn apply_near(&mut self, message: &[u8], hint: Hint) -> Applied {
+    pub(super) fn apply_near(&mut self, message: &[u8], hints: Hints) -> Applied {
         self.stats.messages += 1;
         let Ok(parsed) = Message::parse(message) else {
             return self.refuse(0, Anomaly::Malformed);
         };
         match parsed {
-            Message::AddOrder(m) => self.on_add(m, [0; 4], hint),
-            Message::AddOrderMpid(m) => self.on_add_mpid(m, hint),
-            Message::OrderDelete(m) => self.on_delete(m),
-            Message::OrderReplace(m) => self.on_replace(m, hint),
-            Message::OrderExecuted(m) => self.on_executed(m),
-            Message::OrderCancel(m) => self.on_cancel(m),
-            Message::OrderExecutedWithPrice(m) => self.on_executed_with_price(m),
+            Message::AddOrder(m) => self.on_add(m, [0; 4], hints),
+            Message::AddOrderMpid(m) => self.on_add_mpid(m, hints),
+            Message::OrderDelete(m) => self.on_delete(m, hints.hash),
+            Message::OrderReplace(m) => self.on_replace(m, hints),
+            Message::OrderExecuted(m) => self.on_executed(m, hints.hash),
+            Message::OrderCancel(m) => self.on_cancel(m, hints.hash),
+            Message::OrderExecutedWithPrice(m) => self.on_executed_with_price(m, hints.hash),
             other => self.apply_other(other),
         }
     }
@@ -68,29 +70,28 @@ impl Books {
 /// Messages about single orders.
 impl Books {
     #[inline]
-    fn on_add(&mut self, m: &AddOrder, attribution: [u8; 4], hint: Hint) -> Applied {
+    fn on_add(&mut self, m: &AddOrder, attribution: [u8; 4], hints: Hints) -> Applied {
         let locate = m.header.locate.get();
         let (Some(side), shares @ 1..) = (Side::from_itch(m.side), m.shares.get()) else {
             return self.refuse(locate, Anomaly::Malformed);
         };
         let (price, reference) = (m.price.units(), m.reference.get());
         let named = self.check_stock(locate, m.stock);
-        match self.add(&NewOrder { locate, side, price, reference, shares, attribution }, hint) {
+        match self.add(&NewOrder { locate, side, price, reference, shares, attribution }, hints) {
             Ok(change) => Applied { anomaly: named.err(), ..self.done(locate, change) },
             Err(anomaly) => self.refuse(locate, anomaly),
         }
     }
 
     #[inline]
-    fn on_add_mpid(&mut self, m: &AddOrderMpid, hint: Hint) -> Applied {
+    fn on_add_mpid(&mut self, m: &AddOrderMpid, hints: Hints) -> Applied {
         let &AddOrderMpid { header, reference, side, shares, stock, price, attribution } = m;
-        self.on_add(&AddOrder { header, reference, side, shares, stock, price }, attribution.0, hint)
+        self.on_add(&AddOrder { header, reference, side, shares, stock, price }, attribution.0, hints)
     }
 
     #[inline]
-    fn on_delete(&mut self, m: &OrderDelete) -> Applied {
+    fn on_delete(&mut self, m: &OrderDelete, hash: Hash) -> Applied {
         let (locate, reference) = (m.header.locate.get(), m.reference.get());
-        let hash = self.index.hash(reference);
         match self.index.remove(hash, reference, &self.orders) {
             Some(order) => {
                 let change = self.unlink(order);
@@ -101,22 +102,21 @@ impl Books {
     }
 
     #[inline]
-    fn on_replace(&mut self, m: &OrderReplace, hint: Hint) -> Applied {
+    fn on_replace(&mut self, m: &OrderReplace, hints: Hints) -> Applied {
         let (original, shares) = (m.original.get(), m.shares.get());
         if shares == 0 {
             return self.refuse(m.header.locate.get(), Anomaly::Malformed);
         }
-        let hash = self.index.hash(original);
-        let Some(order) = self.index.remove(hash, original, &self.orders) else {
+        let Some(order) = self.index.remove(hints.hash, original, &self.orders) else {
             return self.refuse(m.header.locate.get(), Anomaly::UnknownReference);
         };
         let OrderNode { attribution, shares: shares_before, .. } = self.orders[order];
         let left = self.unlink(order);
         let (Change { locate, side, .. }, price, reference) = (left, m.price.units(), m.reference.get());
-        let added = self.add(&NewOrder { locate, side, price, reference, shares, attribution }, hint);
+        let hints = Hints { hash: self.index.hash(reference), ..hints };
+        let added = self.add(&NewOrder { locate, side, price, reference, shares, attribution }, hints);
         let entered = added.unwrap_or(left);
-        let moved_best = (left.moved_best || entered.moved_best) && !(added.is_ok() && price == left.price);
-        let mut applied = self.done(m.header.locate.get(), Change { moved_best, ..left });
+        let mut applied = self.done(m.header.locate.get(), left);
         if price != left.price {
             applied.bbo_changed |= entered.at_best;
             applied.touched[1] = added.ok().map(Touched::from);
@@ -131,28 +131,24 @@ impl Books {
     }
 
     #[inline]
-    fn on_executed(&mut self, m: &OrderExecuted) -> Applied {
-        self.execute(&m.header, m.reference.get(), m.shares.get(), m.match_number.get(), None)
+    fn on_executed(&mut self, m: &OrderExecuted, hash: Hash) -> Applied {
+        self.execute(m, None, hash)
     }
 
     #[inline]
-    fn on_executed_with_price(&mut self, m: &OrderExecutedWithPrice) -> Applied {
+    fn on_executed_with_price(&mut self, m: &OrderExecutedWithPrice, hash: Hash) -> Applied {
         let at = Some((m.price, m.printable != b'N'));
-        self.execute(&m.header, m.reference.get(), m.shares.get(), m.match_number.get(), at)
+        let &OrderExecutedWithPrice { header, reference, shares, match_number, .. } = m;
+        self.execute(&OrderExecuted { header, reference, shares, match_number }, at, hash)
     }
 
-    fn execute(
-        &mut self,
-        header: &Header,
-        reference: u64,
-        shares: u32,
-        match_number: u64,
-        at: Option<(Price4, bool)>,
-    ) -> Applied {
-        let Some(Reduced { change, fit }) = self.reduce(reference, shares) else {
-            return self.refuse(header.locate.get(), Anomaly::UnknownReference);
+    fn execute(&mut self, m: &OrderExecuted, at: Option<(Price4, bool)>, hash: Hash) -> Applied {
+        let (locate, reference, shares) = (m.header.locate.get(), m.reference.get(), m.shares.get());
+        let Some(Reduced { change, fit }) = self.reduce(reference, shares, hash) else {
+            return self.refuse(locate, Anomaly::UnknownReference);
         };
-        let mut applied = self.done(header.locate.get(), change);
+        let match_number = m.match_number.get();
+        let mut applied = self.done(locate, change);
         let (price, printable) = at.unwrap_or((Price4::new(change.price), true));
         let (kind, side) = (TradeKind::Order, Some(change.side));
         let trade = Trade { kind, side, printable, price, shares: shares.into(), match_number, reference };
@@ -169,9 +165,9 @@ impl Books {
     }
 
     #[inline]
-    fn on_cancel(&mut self, m: &OrderCancel) -> Applied {
+    fn on_cancel(&mut self, m: &OrderCancel, hash: Hash) -> Applied {
         let locate = m.header.locate.get();
-        let Some(Reduced { change, fit }) = self.reduce(m.reference.get(), m.shares.get()) else {
+        let Some(Reduced { change, fit }) = self.reduce(m.reference.get(), m.shares.get(), hash) else {
             return self.refuse(locate, Anomaly::UnknownReference);
         };
         let mut applied = self.done(locate, change);
@@ -210,9 +206,7 @@ impl Books {
     /// Sums up a change that is done. The order decides which book it was, whatever the message says.
     #[inline]
     fn done(&mut self, locate: u16, change: Change) -> Applied {
-        if change.moved_best {
-            self.note_touch(change.locate);
-        }
+        self.note_touch(change.locate);
         let anomaly = (change.locate != locate).then_some(Anomaly::WrongLocate);
         self.stats.wrong_locates += u64::from(anomaly.is_some());
         Applied {

@@ -1,7 +1,10 @@
 //! Changing orders, queues and levels: what the messages are made of.
 
-use super::ahead::Hint;
+use std::hint::select_unpredictable;
+
+use super::ahead::Hints;
 use super::books::{Books, Touch};
+use super::index::Hash;
 use super::ladder::{self, Rung};
 use super::node::{LevelNode, OrderNode};
 use super::slab::{Linked, NONE};
@@ -26,8 +29,6 @@ pub(super) struct Change {
     pub(super) side: Side,
     /// The level was, or is now, the best of its side.
     pub(super) at_best: bool,
-    /// The best price of the side is another one now.
-    pub(super) moved_best: bool,
 }
 
 impl From<Change> for Touched {
@@ -57,17 +58,17 @@ impl Books {
     /// Adds an order at the end of its level's queue, or says why not. Its locate has a book. `hint` says where
     /// the level may be.
     #[inline]
-    pub(super) fn add(&mut self, new: &NewOrder, hint: Hint) -> Result<Change, Anomaly> {
-        let hash = self.index.hash(new.reference);
+    pub(super) fn add(&mut self, new: &NewOrder, hints: Hints) -> Result<Change, Anomaly> {
+        let Hints { hash, level: hint, .. } = hints;
         let vacancy = self.index.vacancy(hash, new.reference, &self.orders);
         let vacancy = vacancy.ok_or(Anomaly::DuplicateReference)?;
         if self.orders.is_full() {
             return Err(Anomaly::OverLimit);
         }
-        let (at, moved_best) = if self.levels[hint.level].is(new.locate, new.side, new.price) {
-            (hint.level, false)
+        let at = if self.levels[hint].is(new.locate, new.side, new.price) {
+            hint
         } else {
-            self.level_of(new, hint).ok_or(Anomaly::OverLimit)?
+            self.level_of(new, hints.place).ok_or(Anomaly::OverLimit)?
         };
         let level = &mut self.levels[at];
         let tail = level.tail;
@@ -80,27 +81,27 @@ impl Books {
             attribution: new.attribution,
         });
         self.orders[tail].next = order;
-        level.head = if tail == NONE { order } else { level.head };
+        level.head = select_unpredictable(tail == NONE, order, level.head);
         level.tail = order;
         level.shares += u64::from(new.shares);
         level.orders += 1;
         self.index.insert(vacancy, order, &self.orders);
         let NewOrder { price, locate, side, .. } = *new;
         let at_best = self.books[usize::from(locate)].ladders[side as usize].best().level() == at;
-        Ok(Change { price, locate, side, at_best, moved_best })
+        Ok(Change { price, locate, side, at_best })
     }
 
-    /// The level of an order, and whether it is new and the best; `None` when there is no room for it.
-    fn level_of(&mut self, new: &NewOrder, hint: Hint) -> Option<(u32, bool)> {
+    /// The level of an order; `None` when there is none and no room for it. `hint` is a place where it may be.
+    fn level_of(&mut self, new: &NewOrder, hint: u32) -> Option<u32> {
         let ladder = &self.books[usize::from(new.locate)].ladders[new.side as usize];
-        match self.ladders.find_near(ladder, ladder::key(new.side, new.price), hint.place) {
-            Ok(place) => Some((self.ladders.at(ladder, place).level(), false)),
+        match self.ladders.find_near(ladder, ladder::key(new.side, new.price), hint) {
+            Ok(place) => Some(self.ladders.at(ladder, place).level()),
             Err(place) => self.add_level(new, place),
         }
     }
 
-    /// A new level at its place in the ladder, and whether it is the best; `None` when there is no room.
-    fn add_level(&mut self, new: &NewOrder, place: usize) -> Option<(u32, bool)> {
+    /// A new level at its place in the ladder; `None` when there is no room.
+    fn add_level(&mut self, new: &NewOrder, place: usize) -> Option<u32> {
         let NewOrder { locate, side, price, .. } = *new;
         let at = self.levels.insert(LevelNode { price, locate, side, ..LevelNode::BLANK });
         let ladder = &mut self.books[usize::from(locate)].ladders[side as usize];
@@ -109,13 +110,12 @@ impl Books {
             self.levels.remove(at);
             return None;
         }
-        Some((at, place + 1 == ladder.len()))
+        Some(at)
     }
 
     /// Takes shares off an order, and the order out when none are left; `None` when there is no such order.
     #[inline]
-    pub(super) fn reduce(&mut self, reference: u64, shares: u32) -> Option<Reduced> {
-        let hash = self.index.hash(reference);
+    pub(super) fn reduce(&mut self, reference: u64, shares: u32, hash: Hash) -> Option<Reduced> {
         let at = self.index.find(hash, reference, &self.orders)?;
         let order = &mut self.orders[at];
         if shares >= order.shares {
@@ -129,7 +129,7 @@ impl Books {
         level.shares -= u64::from(shares);
         let LevelNode { price, locate, side, .. } = *level;
         let at_best = self.books[usize::from(locate)].ladders[side as usize].best().level() == at;
-        let change = Change { price, locate, side, at_best, moved_best: false };
+        let change = Change { price, locate, side, at_best };
         Some(Reduced { change, fit: if shares > 0 { Fit::Within } else { Fit::Nothing } })
     }
 
@@ -141,8 +141,8 @@ impl Books {
         self.orders[next].previous = previous;
         self.orders.remove(order);
         let level = &mut self.levels[at];
-        level.head = if previous == NONE { next } else { level.head };
-        level.tail = if next == NONE { previous } else { level.tail };
+        level.head = select_unpredictable(previous == NONE, next, level.head);
+        level.tail = select_unpredictable(next == NONE, previous, level.tail);
         level.shares -= u64::from(shares);
         level.orders -= 1;
         let LevelNode { locate, side, price, orders, .. } = *level;
@@ -150,7 +150,7 @@ impl Books {
         if orders == 0 {
             self.remove_level(at, locate, side, price);
         }
-        Change { price, locate, side, at_best, moved_best: at_best && orders == 0 }
+        Change { price, locate, side, at_best }
     }
 
     fn remove_level(&mut self, at: u32, locate: u16, side: Side, price: u32) {
@@ -161,22 +161,17 @@ impl Books {
         self.levels.remove(at);
     }
 
-    /// The best price of a side changed: is the book locked or crossed now?
+    /// Is the book locked or crossed now? Cheaper to compute than to guess whether a best price changed.
     #[inline]
     pub(super) fn note_touch(&mut self, locate: u16) {
         let book = &mut self.books[usize::from(locate)];
         let [bid, ask] = &book.ladders;
-        let touch = if bid.len() == 0 || ask.len() == 0 {
-            Touch::Open
-        } else {
-            let [bid, ask] = [(Side::Bid, bid), (Side::Ask, ask)]
-                .map(|(side, ladder)| ladder::price(side, ladder.best().key()));
-            match bid.cmp(&ask) {
-                std::cmp::Ordering::Less => Touch::Open,
-                std::cmp::Ordering::Equal => Touch::Locked,
-                std::cmp::Ordering::Greater => Touch::Crossed,
-            }
-        };
+        let has_both = (bid.len() > 0) & (ask.len() > 0);
+        let bid = ladder::price(Side::Bid, bid.best().key());
+        let ask = ladder::price(Side::Ask, ask.best().key());
+        let touch = select_unpredictable(bid > ask, Touch::Crossed, Touch::Open);
+        let touch = select_unpredictable(bid == ask, Touch::Locked, touch);
+        let touch = select_unpredictable(has_both, touch, Touch::Open);
         if book.touch != touch {
             book.touch = touch;
             self.stats.locked += u64::from(touch == Touch::Locked);

@@ -21,10 +21,8 @@ const CLASSES: usize = (MAX_LEVELS_PER_SIDE / LINE_ENTRIES).ilog2() as usize + 1
 /// A level's place in the order of its side: greater is better.
 #[inline]
 pub(super) const fn key(side: Side, price: u32) -> u32 {
-    match side {
-        Side::Bid => price,
-        Side::Ask => !price,
-    }
+    // All bits turned for one side, without a branch.
+    price ^ 0_u32.wrapping_sub(side as u32)
 }
 
 /// The price of `key`.
@@ -204,8 +202,11 @@ impl Ladders {
             run[others] = ladder.best;
             ladder.best = rung;
         } else {
-            run.copy_within(place..others, place + 1);
-            run[place] = rung;
+            // Mostly a few rungs: to call a function that moves any number of bytes costs more.
+            let mut carried = rung;
+            for rung in &mut run[place..] {
+                carried = std::mem::replace(rung, carried);
+            }
         }
         ladder.len += 1;
         Ok(())
@@ -218,7 +219,10 @@ impl Ladders {
         let others = ladder.len();
         let run = &mut self.rungs[ladder.start as usize..][..others];
         if place < others {
-            run.copy_within(place + 1.., place);
+            let mut carried = Ladder::EMPTY.best;
+            for rung in run[place..].iter_mut().rev() {
+                carried = std::mem::replace(rung, carried);
+            }
         } else {
             ladder.best = run.last().copied().unwrap_or(Ladder::EMPTY.best);
         }

@@ -56,7 +56,7 @@ impl LevelNode {
     /// Is this the level of that price? There is one at most.
     #[inline]
     pub(super) fn is(&self, locate: u16, side: Side, price: u32) -> bool {
-        self.orders > 0 && self.price == price && self.locate == locate && self.side == side
+        (self.orders > 0) & (self.price == price) & (self.locate == locate) & (self.side == side)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use zerocopy::FromBytes;
 
-use super::{Header, Message, length_of};
+use super::{Header, LENGTHS, Message};
 use crate::Error;
 
 /// A message that is as long as its type wants: what [`Message::parse`] accepts, its type not looked at any further.
@@ -14,20 +14,6 @@ pub struct Glance<'a> {
     kind: u8,
     bytes: &'a [u8],
 }
-
-/// By type; 0 for those that are not known.
-const LENGTHS: [u8; 256] = {
-    let mut lengths = [0; 256];
-    let mut kind = 0;
-    while kind < lengths.len() {
-        if let Some(length) = length_of(kind as u8) {
-            assert!(0 < length && length <= u8::MAX as usize);
-            lengths[kind] = length as u8;
-        }
-        kind += 1;
-    }
-    lengths
-};
 
 impl<'a> Glance<'a> {
     /// Looks at `message` (one whole message, without length prefix).

@@ -8,6 +8,8 @@ mod messages;
 pub use glance::Glance;
 pub use messages::*;
 
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+
 use crate::Error;
 
 macro_rules! itch_messages {
@@ -31,13 +33,14 @@ macro_rules! itch_messages {
                 let Some(&kind) = message.first() else {
                     return Err(Error::Truncated { needed: 1, actual: 0 });
                 };
-                match kind {
-                    $($name::KIND => match <$name as zerocopy::FromBytes>::ref_from_bytes(message) {
-                        Ok(view) => Ok(Message::$name(view)),
-                        Err(_) => Err(Error::Length { kind, expected: $name::BYTES, actual: message.len() }),
-                    },)*
-                    _ => Ok(Message::Unknown(message)),
+                let expected = usize::from(LENGTHS[usize::from(kind)]);
+                if (expected != message.len()) & (expected != 0) {
+                    return Err(Error::Length { kind, expected, actual: message.len() });
                 }
+                Ok(match kind {
+                    $($name::KIND => Message::$name(view(message)),)*
+                    _ => return Ok(Message::Unknown(message)),
+                })
             }
 
             /// The header that every known message starts with.
@@ -70,6 +73,33 @@ macro_rules! itch_messages {
         /// The types known, in the order of the specification.
         pub const KINDS: &[u8] = &[$($name::KIND),*];
     };
+}
+
+/// Lengths by type; 0 for those that are not known.
+const LENGTHS: [u8; 256] = {
+    let mut lengths = [0; 256];
+    let mut kind = 0;
+    while kind < lengths.len() {
+        if let Some(length) = length_of(kind as u8) {
+            assert!(0 < length && length <= u8::MAX as usize);
+            lengths[kind] = length as u8;
+        }
+        kind += 1;
+    }
+    lengths
+};
+
+/// The longest message, all zero.
+static BLANK: [u8; MAX_BYTES] = [0; MAX_BYTES];
+const MAX_BYTES: usize = 50;
+
+/// A message of known length as its struct. Types come in no order that a processor could guess: without a branch here,
+/// the compiler makes of the `match` over the types a look into a table.
+#[inline(always)]
+fn view<T: FromBytes + KnownLayout + Immutable + Unaligned>(message: &[u8]) -> &T {
+    const { assert!(size_of::<T>() <= MAX_BYTES) };
+    let Ok((blank, _)) = T::ref_from_prefix(&BLANK) else { unreachable!() };
+    T::ref_from_bytes(message).unwrap_or(blank)
 }
 
 itch_messages! {
