@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::report::{Figure, Report};
+use super::report::{Figure, Report, Variant};
 use super::summary::{Interval, ratio};
 use super::text;
 use crate::output::grouped;
@@ -98,9 +98,9 @@ fn rises<'a>(points: &'a [(u64, &'a [f64])]) -> impl Iterator<Item = Rise> + 'a 
 }
 
 impl Curve {
-    /// Finds where each cost of `report` bends. `why` is asked for the reason, of the variants at the bend and at the
-    /// cheapest point before it.
-    pub(crate) fn judge(&mut self, report: &Report, why: impl Fn(&Point, &Point) -> Option<String>) {
+    /// Finds where each cost of `report` bends. `why` is asked for the reason: of the figure, with the variants at the bend
+    /// and at the cheapest point before it.
+    pub(crate) fn judge(&mut self, report: &Report, why: fn(&str, &Variant, &Variant) -> Option<String>) {
         let Curve { points, costs, .. } = self;
         for cost in costs {
             let values = points.iter().map(|point| (point.at, report.values(&point.variant, &cost.figure)));
@@ -108,8 +108,11 @@ impl Curve {
             let found: Vec<Rise> = rises(&values).collect();
             cost.rise = found.iter().copied().max_by(|a, b| a.times.median.total_cmp(&b.times.median));
             cost.bend = found.into_iter().find(|rise| rise.times.median > BENT);
-            let point = |at: u64| points.iter().find(|point| point.at == at);
-            cost.why = cost.bend.and_then(|bend| why(point(bend.at)?, point(bend.from)?));
+            let variant = |at: u64| {
+                let point = points.iter().find(|point| point.at == at)?;
+                report.variants.iter().find(|variant| variant.name == point.variant)
+            };
+            cost.why = cost.bend.and_then(|bend| why(&cost.figure, variant(bend.at)?, variant(bend.from)?));
         }
     }
 }
@@ -216,7 +219,7 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::{Unit, Variant};
+    use super::super::report::Unit;
     use super::super::testing;
     use super::*;
 
@@ -236,7 +239,9 @@ mod tests {
             points: points.iter().map(point).collect(),
             costs: vec![Cost::new("cost"), Cost::beside("nothing")],
         };
-        curve.judge(&report, |bend, from| Some(format!("{} after {}", bend.at, from.at)));
+        curve.judge(&report, |figure, bend, from| {
+            Some(format!("{figure}: {} after {}", bend.name, from.name))
+        });
         (report, curve)
     }
 
@@ -259,7 +264,7 @@ mod tests {
         assert_eq!((bend.at, bend.from), (10_000, 100));
         assert!((bend.times.median - 1.6).abs() < 1e-9 && bend.is_sure(), "{bend:?}");
         assert!((bend.part - 0.75).abs() < 1e-9, "three of four powers of ten: {bend:?}");
-        assert_eq!(cost.why.as_deref(), Some("10000 after 100"));
+        assert_eq!(cost.why.as_deref(), Some("cost: falls and rises 10000 after falls and rises 100"));
         assert_eq!(cost.rise.unwrap().at, 100_000);
         assert_eq!(curve.costs[1].bend, None, "a figure that is not there does not bend");
     }

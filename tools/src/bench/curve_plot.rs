@@ -156,7 +156,7 @@ mod tests {
             points: points.iter().map(|(at, _)| Point { at: *at, variant: at.to_string() }).collect(),
             costs: vec![Cost::new("cost <1>"), Cost::new("not there")],
         };
-        curve.judge(&report, |_, _| None);
+        curve.judge(&report, |_, _, _| None);
         plot(&curve, &report)
     }
 

@@ -120,7 +120,7 @@ impl Seen {
 }
 
 /// Counters that say how messages got to subscribers, and what was in the way.
-const TOLD: [(&str, &str); 11] = [
+const TOLD: [(&str, &str); 14] = [
     ("holes on lines", "subscriber_line_holes_total"),
     ("gaps", "subscriber_gaps_found_total"),
     ("filled by another line", "subscriber_line_filled_messages_total"),
@@ -131,7 +131,10 @@ const TOLD: [(&str, &str); 11] = [
     ("refused by the publishers' histories", "publisher_backpressure_total"),
     ("refused by the sequencer's ring", "sequencer_backpressure_total"),
     ("datagrams held back by the pace", "egress_paced_total"),
-    ("lost before the sequencer", "source_rewind_filled_messages_total"),
+    ("filled by rewind before the sequencer", "source_rewind_filled_messages_total"),
+    ("datagrams sent by publishers", "publisher_sent_datagrams_total"),
+    ("datagrams sent by the sequencer", "egress_sent_datagrams_total"),
+    ("datagrams received by subscribers", "subscriber_received_datagrams_total"),
 ];
 
 /// Everybody of a run, before it starts.

@@ -79,7 +79,7 @@ impl Report {
             // What is behind them is in the JSON form and on the page: many times as much.
             self.write_curves(out)?;
         }
-        for (variant, threads) in &self.layout {
+        for (variant, threads) in self.layout.iter().filter(|_| self.curves.is_empty()) {
             writeln!(out, "threads, {variant}: {}", threads.join("; "))?;
         }
         for notice in &self.notices {

@@ -5,8 +5,8 @@ use seqcast_engine::book::{Books, BooksConfig};
 use super::steady::{Leaning, Steady};
 use super::{Axis, room};
 use crate::bench::book::{Stopwatch, applied_all};
-use crate::bench::curve::{Cost, Point};
-use crate::bench::report::{Report, Unit, Variant};
+use crate::bench::curve::Cost;
+use crate::bench::report::{Unit, Variant};
 use crate::bench::session::Session;
 use crate::output::{grouped, sized};
 
@@ -118,9 +118,7 @@ pub(super) fn measure(
 }
 
 /// What was outgrown between the two points.
-pub(super) fn why(report: &Report, bend: &Point, from: &Point) -> Option<String> {
-    let of = |point: &Point| report.variants.iter().find(|variant| variant.name == point.variant);
-    let (bend, from) = (of(bend)?, of(from)?);
+pub(super) fn why(_figure: &str, bend: &Variant, from: &Variant) -> Option<String> {
     let (touched, before) = (bend.counted(TOUCHED), from.counted(TOUCHED));
     Some(format!(
         "what messages touch went from {} to {}, {} (levels: {} to {})",

@@ -25,8 +25,8 @@ use seqcast_wire::mold::{Downstream, Request};
 use seqcast_wire::{SeqNo, Session as Name};
 
 use crate::bench::book::Stopwatch;
-use crate::bench::curve::{Cost, Point};
-use crate::bench::report::{Report, Unit, Variant};
+use crate::bench::curve::Cost;
+use crate::bench::report::{Unit, Variant};
 use crate::bench::schedule::Prepared;
 use crate::bench::session::Session;
 use crate::output::{grouped, say, sized};
@@ -45,7 +45,7 @@ const OPENED_WHOLE: &str = "opening, all of it";
 const MADE: u64 = 1 << 13;
 /// Messages appended before readers are let see them, as an agent does once a duty cycle.
 const BATCH: usize = 32;
-/// A repeat appends one message for so many that are there, but not fewer nor more than these.
+/// A repeat appends one message for so many that are there, but not fewer nor more than these, and the fewest before.
 const APPENDED_PART: u64 = 20;
 const LEAST_APPENDED: u64 = 1_000;
 const MOST_APPENDED: u64 = 100_000;
@@ -58,10 +58,13 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const DIFFERENT: u64 = 10_000;
 /// Bytes of a message in the journal, with the header of its frame.
 const FRAME_BYTES: u64 = 96;
-const SEGMENT_BYTES: u64 = 64 << 20;
 const SEGMENTS: &str = "segments";
 const BYTES: &str = "bytes of the journal";
 const STALLS: &str = "waits for a segment";
+
+fn segment_bytes(session: &Session) -> u64 {
+    session.config.journal.as_ref().map_or(64 << 20, |journal| journal.segment_bytes)
+}
 
 /// What is drawn.
 pub(super) fn costs() -> Vec<Cost> {
@@ -70,8 +73,8 @@ pub(super) fn costs() -> Vec<Cost> {
 }
 
 /// Disk for a journal of `length` messages: what repeats append, and segments prepared ahead.
-pub(super) fn needed_bytes(length: u64) -> u64 {
-    length * FRAME_BYTES * 5 / 4 + 4 * SEGMENT_BYTES
+pub(super) fn needed_bytes(session: &Session, length: u64) -> u64 {
+    length * FRAME_BYTES * 3 / 2 + 2 * segment_bytes(session)
 }
 
 /// How long one repeat takes, and making it.
@@ -118,16 +121,18 @@ impl Journals {
     ) -> anyhow::Result<String> {
         if !self.made.contains(&length) {
             say(format_args!("growth: making a journal of {} messages", grouped(length)));
-            let mut writer = self.open(length)?;
+            let mut writer = self.open(session, length)?;
             writer.append(&self.messages, length, session)?;
             self.made.push(length);
         }
         let started = Instant::now();
-        let mut writer = self.open(length)?;
+        let mut writer = self.open(session, length)?;
         let opened = started.elapsed().as_nanos() as f64;
         let there = writer.next().since(SeqNo::FIRST);
         ensure!(there >= length, "the journal of {length} messages has only {there}");
         let more = (length / APPENDED_PART).clamp(LEAST_APPENDED, MOST_APPENDED);
+        // The first of them find everything cold.
+        writer.append(&self.messages, LEAST_APPENDED, session)?;
         let appended = writer.append(&self.messages, more, session)? / more as f64;
         variant.record(APPENDED, Unit::Ns, appended);
         variant.record(OPENED, Unit::Ns, opened / there as f64);
@@ -144,11 +149,11 @@ impl Journals {
         self.dir.join(length.to_string())
     }
 
-    fn open(&self, length: u64) -> anyhow::Result<Writer> {
+    fn open(&self, session: &Session, length: u64) -> anyhow::Result<Writer> {
         let place = self.place(length);
         let store = FileStore::open(&place).with_context(|| place.display().to_string())?;
-        let config =
-            JournalConfig { segment_bytes: SEGMENT_BYTES as usize, ..JournalConfig::new(name()?, 1) };
+        let segment_bytes = segment_bytes(session) as usize;
+        let config = JournalConfig { segment_bytes, ..JournalConfig::new(name()?, 1) };
         Writer::new(Journal::open(store, &config)?)
     }
 
@@ -329,9 +334,7 @@ impl Writer {
 }
 
 /// What the journal looks like at the two points.
-pub(super) fn why(report: &Report, bend: &Point, from: &Point) -> Option<String> {
-    let of = |point: &Point| report.variants.iter().find(|variant| variant.name == point.variant);
-    let (bend, from) = (of(bend)?, of(from)?);
+pub(super) fn why(_figure: &str, bend: &Variant, from: &Variant) -> Option<String> {
     Some(format!(
         "the journal went from {} to {}, in {} and {} segments; the writer waited for a segment {} times",
         sized(from.counted(BYTES)),

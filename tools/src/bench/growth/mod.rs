@@ -14,6 +14,7 @@ use std::num::NonZeroU64;
 
 use self::length::Journals;
 pub(super) use self::length::REQUEST;
+use self::room::{Need, Room};
 use super::curve::{Curve, Point};
 use super::fingerprint::Fingerprint;
 use super::report::{Report, Variant};
@@ -64,7 +65,7 @@ impl Axis {
             Axis::Orders => "live orders",
             Axis::Sources => "sources",
             Axis::Subscribers => "subscribers",
-            Axis::Journal => "messages in it",
+            Axis::Journal => "messages",
         }
     }
 }
@@ -86,7 +87,8 @@ struct Spot {
 
 impl fmt::Display for Spot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {} {}", self.axis.name(), grouped(self.at), self.axis.unit())
+        let unit = if self.axis == Axis::Rate { "/s" } else { "" };
+        write!(f, "{} {}{unit}", self.axis.name(), grouped(self.at))
     }
 }
 
@@ -104,15 +106,12 @@ impl Spot {
         (repeat + BESIDE_S, once)
     }
 
-    /// Why it cannot be measured here: there is not enough of something.
-    fn lack(self, session: &Session) -> Option<String> {
+    fn need(self, session: &Session) -> Need {
         match self.axis {
-            Axis::Orders => room::lack_of_memory(books::needed_bytes(session, self.at)),
-            Axis::Symbols => room::lack_of_memory(books::needed_bytes(session, books::ORDERS)),
-            Axis::Journal => room::lack_of_disk(&session.dir, length::needed_bytes(self.at)),
-            Axis::Rate | Axis::Sources | Axis::Subscribers => {
-                room::lack_of_memory(path::needed_bytes(session, self))
-            }
+            Axis::Orders => Need::Memory(books::needed_bytes(session, self.at)),
+            Axis::Symbols => Need::Memory(books::needed_bytes(session, books::ORDERS)),
+            Axis::Journal => Need::Disk(length::needed_bytes(session, self.at)),
+            Axis::Rate | Axis::Sources | Axis::Subscribers => Need::Memory(path::needed_bytes(session, self)),
         }
     }
 }
@@ -125,8 +124,9 @@ pub(crate) fn run(session: &Session, growth: &Growth) -> anyhow::Result<Report> 
     let asked =
         growth.axes.iter().flat_map(|(axis, points)| points.iter().map(|&at| Spot { axis: *axis, at }));
     let (mut spots, mut notices) = (Vec::new(), Vec::new());
+    let mut room = Room::of(&session.dir);
     for spot in asked {
-        match spot.lack(session) {
+        match room.take(spot.need(session)) {
             None => spots.push(spot),
             Some(lack) => notices.push(format!("{spot}: left out: {lack}")),
         }
@@ -153,13 +153,9 @@ pub(crate) fn run(session: &Session, growth: &Growth) -> anyhow::Result<Report> 
     for (axis, _) in &growth.axes {
         let mut curve = curve(*axis, &spots);
         match axis {
-            Axis::Symbols | Axis::Orders => {
-                curve.judge(&report, |bend, from| books::why(&report, bend, from))
-            }
-            Axis::Journal => curve.judge(&report, |bend, from| length::why(&report, bend, from)),
-            Axis::Rate | Axis::Sources | Axis::Subscribers => {
-                curve.judge(&report, |bend, from| path::why(&report, bend, from));
-            }
+            Axis::Symbols | Axis::Orders => curve.judge(&report, books::why),
+            Axis::Journal => curve.judge(&report, length::why),
+            Axis::Rate | Axis::Sources | Axis::Subscribers => curve.judge(&report, path::why),
         }
         report.curves.push(curve);
     }
@@ -224,7 +220,7 @@ mod tests {
         let spots = [(Axis::Rate, 5), (Axis::Orders, 7), (Axis::Rate, 3)].map(|(axis, at)| Spot { axis, at });
         let curve = curve(Axis::Rate, &spots);
         let points: Vec<_> = curve.points.iter().map(|point| (point.at, point.variant.as_str())).collect();
-        assert_eq!(points, [(3, "rate, 3 messages/s"), (5, "rate, 5 messages/s")]);
+        assert_eq!(points, [(3, "rate 3/s"), (5, "rate 5/s")]);
         assert!(curve.costs.iter().any(|cost| cost.is_ranked));
     }
 }

@@ -5,16 +5,18 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use seqcast_engine::config::Config;
+use seqcast_engine::limits::MIN_SEGMENT_BYTES;
 
 use super::{Axis, Spot, per_s};
 use crate::bench::busy::Party;
-use crate::bench::curve::{Cost, Point};
+use crate::bench::curve::Cost;
 use crate::bench::flow::Flow;
 use crate::bench::observer::{SPANS, WHOLE};
-use crate::bench::report::{Report, Unit, Variant};
+use crate::bench::report::{Unit, Variant};
 use crate::bench::schedule::Prepared;
 use crate::bench::session::Session;
 use crate::bench::stage::{self, Scene, TRACED};
+use crate::bench::text;
 use crate::output::grouped;
 
 /// Messages a second of all sources together while their number grows.
@@ -33,6 +35,8 @@ const FEW: u64 = 4;
 const RING_BYTES: usize = 1 << 20;
 /// So much of a rate's messages may be on its way with its times remembered: a fifth of a second.
 const TRACED_PART: u64 = 5;
+/// A message in the journal, with the header of its frame.
+const FRAME_BYTES: u64 = 96;
 /// Memory of a sequencer or a publisher, and of a subscriber with its books, with buffers of the kernel.
 const NODE_BYTES: u64 = 100 << 20;
 const SUBSCRIBER_BYTES: u64 = 40 << 20;
@@ -65,7 +69,8 @@ pub(super) fn what(axis: Axis) -> String {
     };
     format!(
         "publisher → sequencer (journal) → subscriber's book, {LINES} lines, {still}; latency from the time due, and the time \
-         of the duty cycles that had work, by message"
+         of the duty cycles that had work, by message. Where there are fewer cores than agents, agents wait for each \
+         other's turns"
     )
 }
 
@@ -99,7 +104,7 @@ impl Path {
     ) -> anyhow::Result<String> {
         let rate = rate(spot).unwrap_or(NonZeroU64::MIN);
         let (sources, subscribers) = crowd(spot);
-        let config = configured(&session.config, spot);
+        let config = configured(&session.config, spot, session.messages(rate.get()).0);
         let scene = Scene {
             config: &config,
             sources: sources as usize,
@@ -142,11 +147,17 @@ fn crowd(spot: Spot) -> (u64, u64) {
     }
 }
 
-fn configured(base: &Config, spot: Spot) -> Config {
+/// `base` for a point with so many messages.
+fn configured(base: &Config, spot: Spot, messages: u64) -> Config {
     let (sources, subscribers) = crowd(spot);
     let mut config = base.clone();
     if sources.max(subscribers) > FEW {
         config.memory.ring_bytes = config.memory.ring_bytes.min(RING_BYTES);
+    }
+    if let Some(journal) = &mut config.journal {
+        // A segment is zeroed and synced when it is made: more than the run needs would be done while it is measured.
+        let needed = (messages * FRAME_BYTES).next_multiple_of(1 << 20).max(MIN_SEGMENT_BYTES);
+        journal.segment_bytes = journal.segment_bytes.min(needed);
     }
     if let Some(publisher) = &mut config.publisher {
         let most = (RETAIN_BYTES / sources as usize).max(LEAST_RETAIN_BYTES);
@@ -163,37 +174,104 @@ pub(super) fn needed_bytes(session: &Session, spot: Spot) -> u64 {
     base + (sources + subscribers) * SUBSCRIBER_BYTES
 }
 
-/// What the counters and the stages say of a bend.
-pub(super) fn why(report: &Report, bend: &Point, from: &Point) -> Option<String> {
-    let of = |point: &Point| report.variants.iter().find(|variant| variant.name == point.variant);
-    let (bend, from) = (of(bend)?, of(from)?);
-    let median = |variant: &Variant, figure: &str| variant.figure(figure).map(|found| found.interval.median);
-    let more = |figure: &str| Some(median(bend, figure)? - median(from, figure)?);
+/// What the stages, the counters and the datagrams say of a bend.
+pub(super) fn why(figure: &str, bend: &Variant, from: &Variant) -> Option<String> {
     let mut told = Vec::new();
-    let whole = more(&format!("{WHOLE}: p50"));
-    let stages = SPANS.iter().filter(|(.., name)| *name != WHOLE);
-    let stages = stages.filter_map(|(.., name)| Some((*name, more(&format!("{name}: p50"))?)));
-    if let (Some(whole), Some((name, most))) = (whole, stages.max_by(|a, b| a.1.total_cmp(&b.1)))
-        && whole > 0.0
-        && most > 0.0
-    {
-        let (most, whole) = [most, whole].map(|ns| crate::bench::text::value(ns, Unit::Ns)).into();
-        told.push(format!("of {whole} more, {most} are in “{name}”"));
+    if figure.starts_with(WHOLE) {
+        told.extend(slowest_stage(bend, from));
+    }
+    if let Some((_, name)) = DATAGRAMS.iter().find(|(party, _)| figure == busy(*party)) {
+        let a_message = |variant: &Variant| {
+            let messages = variant.counted("sent") as f64 / subscribers_of(variant);
+            variant.counted(name) as f64 / messages.max(1.0)
+        };
+        told.push(format!("{name}, by message: {:.2}, and {:.2} there", a_message(bend), a_message(from)));
     }
     for (name, count) in &bend.counts {
-        const HINDRANCES: [&str; 8] = [
-            "dropped by the kernel",
-            "dropped by the kernel before the sequencer",
-            "refused by the publishers' histories",
-            "refused by the sequencer's ring",
-            "datagrams held back by the pace",
-            "lost before the sequencer",
-            "filled by rewind",
-            "lost for good",
-        ];
-        if *count > 0 && HINDRANCES.contains(&name.as_str()) && from.counted(name) < *count {
+        if HINDRANCES.contains(&name.as_str()) && from.counted(name) < *count {
             told.push(format!("{name}: {}", grouped(*count)));
         }
     }
-    (!told.is_empty()).then(|| told.join(", "))
+    (!told.is_empty()).then(|| told.join("; "))
+}
+
+/// Counts that tell of something in the way.
+const HINDRANCES: [&str; 8] = [
+    "dropped by the kernel",
+    "dropped by the kernel before the sequencer",
+    "refused by the publishers' histories",
+    "refused by the sequencer's ring",
+    "datagrams held back by the pace",
+    "filled by rewind before the sequencer",
+    "filled by rewind",
+    "lost for good",
+];
+/// Counts of the datagrams that parties had to do with.
+const DATAGRAMS: [(Party, &str); 3] = [
+    (Party::Publishers, "datagrams sent by publishers"),
+    (Party::Sequencer, "datagrams sent by the sequencer"),
+    (Party::Subscribers, "datagrams received by subscribers"),
+];
+
+/// How many got each message: each counts what was sent to it.
+fn subscribers_of(variant: &Variant) -> f64 {
+    let of = |figure: &str| Some(variant.figure(figure)?.interval.median);
+    match (of(&busy(Party::Subscribers)), of(EACH)) {
+        (Some(all), Some(each)) if each > 0.0 => (all / each).round().max(1.0),
+        _ => 1.0,
+    }
+}
+
+/// The stage that grew most, by medians.
+fn slowest_stage(bend: &Variant, from: &Variant) -> Option<String> {
+    let median =
+        |variant: &Variant, name: &str| Some(variant.figure(&format!("{name}: p50"))?.interval.median);
+    let more = |name: &str| Some(median(bend, name)? - median(from, name)?);
+    let stages = SPANS.iter().filter(|(.., name)| *name != WHOLE);
+    let stages = stages.filter_map(|(.., name)| Some((*name, more(name)?)));
+    let (name, most) = stages.max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let whole = more(WHOLE).filter(|whole| *whole > 0.0 && most > 0.0)?;
+    let [most, whole] = [most, whole].map(|ns| text::value(ns, Unit::Ns));
+    Some(format!("of {whole} more in the median, {most} are in “{name}”"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variant(p50: f64, stage: f64, refused: u64) -> Variant {
+        let mut variant = Variant::new("v");
+        variant.record(&format!("{WHOLE}: p50"), Unit::Ns, p50);
+        for (nth, (.., name)) in SPANS.iter().filter(|(.., name)| *name != WHOLE).enumerate() {
+            variant.record(&format!("{name}: p50"), Unit::Ns, if nth == 1 { stage } else { 10.0 });
+        }
+        variant.record(&busy(Party::Subscribers), Unit::Ns, 40.0);
+        variant.record(EACH, Unit::Ns, 20.0);
+        variant.count("sent", 2_000);
+        variant.count("datagrams sent by the sequencer", 500 + refused * 1_000);
+        variant.count("refused by the sequencer's ring", refused);
+        variant
+    }
+
+    #[test]
+    fn a_bend_is_told_by_its_stage_its_datagrams_and_what_was_in_the_way() {
+        let (bend, from) = (variant(5_000.0, 4_000.0, 7), variant(1_000.0, 500.0, 0));
+        let told = why(&format!("{WHOLE}: p50"), &bend, &from).unwrap();
+        let stage = SPANS[1].2;
+        assert!(told.contains(&format!("of 4.0 µs more in the median, 3.5 µs are in “{stage}”")), "{told}");
+        assert!(told.ends_with("refused by the sequencer's ring: 7"), "{told}");
+        let told = why(&busy(Party::Sequencer), &bend, &from).unwrap();
+        assert!(told.contains("by message: 7.50, and 0.50 there") && !told.contains("more in"), "{told}");
+        assert_eq!(why(EACH, &from, &from), None);
+    }
+
+    #[test]
+    fn every_point_has_a_configuration_that_fits_it() {
+        for (axis, at) in [(Axis::Rate, 1), (Axis::Sources, 64), (Axis::Subscribers, 64)] {
+            let config = configured(&Config::default(), Spot { axis, at }, 800);
+            assert!(config.publisher.as_ref().unwrap().retain_bytes <= RETAIN_BYTES);
+            assert_eq!(config.memory.ring_bytes == RING_BYTES, at > FEW);
+            config.validate().unwrap();
+        }
+    }
 }

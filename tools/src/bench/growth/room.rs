@@ -1,7 +1,7 @@
 //! Whether there is room for a point: memory and disk; and how large the caches are.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::statvfs;
 
@@ -10,26 +10,48 @@ use crate::output::sized;
 /// What is left to everybody else.
 const MARGIN_BYTES: u64 = 512 << 20;
 
-/// Why `needed` bytes of memory cannot be had; none where they can, or nobody knows.
-pub(super) fn lack_of_memory(needed: u64) -> Option<String> {
-    lack("memory", needed, memory_bytes()?)
+/// What a point needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Bytes of memory, while it is measured.
+    Memory(u64),
+    /// Bytes of disk, from then on.
+    Disk(u64),
 }
 
-/// Why `needed` bytes cannot be had where `dir` is.
-pub(super) fn lack_of_disk(dir: &Path, needed: u64) -> Option<String> {
-    let found = statvfs(dir).ok()?;
-    lack(&format!("room in {}", dir.display()), needed, found.f_bavail.saturating_mul(found.f_frsize))
+/// What there is; none where nobody knows.
+#[derive(Clone, Debug)]
+pub(super) struct Room {
+    memory: Option<u64>,
+    disk: Option<u64>,
+    dir: PathBuf,
+}
+
+impl Room {
+    /// Of this host, and where `dir` is.
+    pub(super) fn of(dir: &Path) -> Room {
+        let disk = statvfs(dir).ok().map(|found| found.f_bavail.saturating_mul(found.f_frsize));
+        Room { memory: memory_bytes(), disk, dir: dir.to_path_buf() }
+    }
+
+    /// Takes what is needed; or says why it cannot be had.
+    pub(super) fn take(&mut self, need: Need) -> Option<String> {
+        match need {
+            Need::Memory(bytes) => lack("memory", bytes, self.memory?),
+            Need::Disk(bytes) => {
+                let disk = self.disk?;
+                let lack = lack(&format!("room in {}", self.dir.display()), bytes, disk);
+                self.disk = Some(if lack.is_some() { disk } else { disk - bytes });
+                lack
+            }
+        }
+    }
 }
 
 fn lack(what: &str, needed: u64, available: u64) -> Option<String> {
     let spare = available.saturating_sub(MARGIN_BYTES);
-    (needed > spare).then(|| {
-        format!(
-            "it needs {} of {what}, and {} can be had without harm to others",
-            sized(needed),
-            sized(spare)
-        )
-    })
+    let told = || format!("it needs {} of {what}, and {} are to be had", sized(needed), sized(spare));
+    (needed > spare).then(told)
 }
 
 /// Memory that can be had without harm to others: of the host, and of the control group.
@@ -100,11 +122,18 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_told_and_what_does_is_not() {
-        assert_eq!(lack("memory", 1 << 30, 1 << 32), None);
-        let told = lack("memory", 4 << 30, 2 << 30).unwrap();
-        assert!(told.contains("4.0 GiB of memory") && told.contains("1.5 GiB can be had"), "{told}");
-        assert!(lack_of_disk(&std::env::temp_dir(), u64::MAX).is_some());
-        assert_eq!(lack_of_memory(0), None);
+    fn what_does_not_fit_is_told_and_disk_that_is_taken_is_gone() {
+        let mut room = Room { memory: Some(2 << 30), disk: Some(4 << 30), dir: "/here".into() };
+        assert_eq!(room.take(Need::Memory(1 << 30)), None);
+        assert_eq!(room.take(Need::Memory(1 << 30)), None, "it is given back");
+        let told = room.take(Need::Memory(4 << 30)).unwrap();
+        assert!(told.contains("4.0 GiB of memory") && told.contains("1.5 GiB are"), "{told}");
+        assert_eq!(room.take(Need::Disk(3 << 30)), None);
+        let told = room.take(Need::Disk(3 << 30)).unwrap();
+        assert!(told.contains("3.0 GiB of room in /here") && told.contains("512.0 MiB are"), "{told}");
+        assert_eq!(room.take(Need::Disk(1 << 20)), None, "what was refused took nothing");
+        let mut unknown = Room { memory: None, disk: None, dir: PathBuf::new() };
+        assert_eq!(unknown.take(Need::Memory(u64::MAX)), None);
+        assert!(Room::of(&std::env::temp_dir()).take(Need::Disk(u64::MAX)).is_some());
     }
 }
