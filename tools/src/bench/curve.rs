@@ -5,11 +5,11 @@ use std::io::{self, Write};
 use serde::{Deserialize, Serialize};
 
 use super::report::{Figure, Report, Variant};
-use super::summary::{Interval, ratio};
+use super::summary::{Interval, interval, median};
 use super::text;
 use crate::output::grouped;
 
-/// A cost bends where it is more than so many times the smallest before.
+/// A cost bends at the first point from which on it is more than so many times the cheapest before.
 pub(crate) const BENT: f64 = 1.5;
 
 /// One axis, and what was measured along it.
@@ -45,7 +45,7 @@ pub(crate) struct Cost {
     pub(crate) is_ranked: bool,
     /// The farthest that it rises; none where there is nothing to compare.
     pub(crate) rise: Option<Rise>,
-    /// Where it is first above [`BENT`]; none where it never is.
+    /// The first point from which on it is above [`BENT`]; none where the last one is not.
     pub(crate) bend: Option<Rise>,
     /// What the counters say of the bend.
     pub(crate) why: Option<String>,
@@ -82,19 +82,26 @@ impl Cost {
     }
 }
 
-/// Each point over the cheapest before it. `points`: how many, and what each repeat gave; from the smallest.
-fn rises<'a>(points: &'a [(u64, &'a [f64])]) -> impl Iterator<Item = Rise> + 'a {
+/// Each point over the cheapest before it. `points`: how many, and what each repeat gave; from the smallest. Repeat by
+/// repeat, so that the host's mood is in both.
+fn rises(points: &[(u64, &[f64])]) -> Vec<Rise> {
     let range = |to: u64| {
         let (first, last) = (points[0].0.max(1) as f64, points[points.len() - 1].0 as f64);
         (to as f64 / first).ln() / (last / first).ln()
     };
-    let median = |at: usize| super::summary::median(points[at].1);
-    (1..points.len()).filter_map(move |at| {
-        let cheapest = (0..at).min_by(|a, b| median(*a).total_cmp(&median(*b)))?;
-        let times = ratio(points[cheapest].1, points[at].1);
+    let over = |at: usize| {
+        let cheapest = (0..at).min_by(|a, b| median(points[*a].1).total_cmp(&median(points[*b].1)))?;
+        let quotients = points[at].1.iter().zip(points[cheapest].1).map(|(of, to)| of / to);
+        let times = interval(&quotients.collect::<Vec<_>>());
         let (at, from) = (points[at].0, points[cheapest].0);
         times.median.is_finite().then(|| Rise { at, from, times, part: range(at) })
-    })
+    };
+    (1..points.len()).filter_map(over).collect()
+}
+
+/// The first point from which on all are bent: one that is and then is no more was the host's.
+fn bend(rises: &[Rise]) -> Option<Rise> {
+    rises.iter().rev().take_while(|rise| rise.times.median > BENT).last().copied()
 }
 
 impl Curve {
@@ -105,9 +112,9 @@ impl Curve {
         for cost in costs {
             let values = points.iter().map(|point| (point.at, report.values(&point.variant, &cost.figure)));
             let values: Vec<_> = values.filter(|(_, values)| !values.is_empty()).collect();
-            let found: Vec<Rise> = rises(&values).collect();
+            let found = rises(&values);
             cost.rise = found.iter().copied().max_by(|a, b| a.times.median.total_cmp(&b.times.median));
-            cost.bend = found.into_iter().find(|rise| rise.times.median > BENT);
+            cost.bend = bend(&found);
             let variant = |at: u64| {
                 let point = points.iter().find(|point| point.at == at)?;
                 report.variants.iter().find(|variant| variant.name == point.variant)
@@ -205,7 +212,10 @@ impl Report {
         }
         let ranking = ranking(&self.curves);
         if !ranking.is_empty() {
-            writeln!(out, "what bends first (more than {BENT} times the cheapest point before):")?;
+            writeln!(
+                out,
+                "what bends first (from there on more than {BENT} times the cheapest point before):"
+            )?;
             let mut table = text::table(&RANKING);
             for (curve, cost) in ranking {
                 let [at, part, rise] = ranked(cost);
@@ -250,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bend_is_the_first_point_above_the_cheapest_before() {
+    fn a_bend_is_the_first_point_from_which_on_all_are_above_the_cheapest_before() {
         let points = [
             (10, flat(200.0)),
             (100, flat(100.0)),
@@ -267,6 +277,22 @@ mod tests {
         assert_eq!(cost.why.as_deref(), Some("cost: falls and rises 10000 after falls and rises 100"));
         assert_eq!(cost.rise.unwrap().at, 100_000);
         assert_eq!(curve.costs[1].bend, None, "a figure that is not there does not bend");
+    }
+
+    #[test]
+    fn one_point_that_sticks_out_is_no_bend() {
+        let points = [(1, flat(10.0)), (10, flat(30.0)), (100, flat(11.0)), (1_000, flat(20.0))];
+        let (_, curve) = judged("sticks out", &points);
+        assert_eq!(curve.costs[0].bend.unwrap().at, 1_000);
+        assert_eq!(curve.costs[0].rise.unwrap().at, 10, "but it is told");
+        let (_, curve) = judged("sticks out", &points[..3]);
+        assert_eq!(curve.costs[0].bend, None);
+    }
+
+    #[test]
+    fn a_mood_of_the_host_that_all_points_share_is_no_doubt() {
+        let (_, curve) = judged("moody", &[(1, [10.0, 20.0, 30.0]), (10, [16.0, 32.0, 48.0])]);
+        assert!(curve.costs[0].bend.unwrap().is_sure());
     }
 
     #[test]

@@ -76,8 +76,8 @@ pub(super) struct Seen {
     pub(super) subscribers: Vec<Observed>,
     /// Sums over everybody's counters.
     pub(super) counts: Vec<(&'static str, u64)>,
-    /// How long each of [`Party::ALL`] was busy, if that was timed.
-    pub(super) busy: Option<[Nanos; Party::ALL.len()]>,
+    /// How long each of [`Party::ALL`] was busy, if that was timed, of how long.
+    pub(super) busy: Option<([Nanos; Party::ALL.len()], Nanos)>,
     /// Whether the set that commits waited for was the same all the time.
     pub(super) is_steady: bool,
     /// Whether everything had arrived when it ended.
@@ -166,11 +166,15 @@ pub(super) fn run(scene: &Scene<'_>, stop: &StopFlag) -> anyhow::Result<Seen> {
     let mut is_whole = false;
     let mut busy = None;
     if formed.is_ok() {
-        let before = cast.ledger.as_ref().map(Ledger::busy);
+        let before = cast.ledger.as_ref().map(|ledger| (ledger.busy(), Instant::now()));
         cast.go.raise();
         is_whole = wait(scene, &cast, stop);
-        let after = cast.ledger.as_ref().map(Ledger::busy);
-        busy = before.zip(after).map(|(before, after)| std::array::from_fn(|at| after[at].since(before[at])));
+        let since = |(before, then): ([Nanos; Party::ALL.len()], Instant), ledger: &Ledger| {
+            let (after, passed) = (ledger.busy(), then.elapsed());
+            let busy = std::array::from_fn(|at| after[at].since(before[at]));
+            (busy, Nanos(passed.as_nanos() as u64))
+        };
+        busy = before.zip(cast.ledger.as_ref()).map(|(before, ledger)| since(before, ledger));
     }
     let is_steady = formed.as_ref().is_ok_and(|epoch| still_leads(&cast.site, scene.standbys, *epoch));
     let Cast { site, running, subscribers, counters, layout, driver, notices, .. } = cast;

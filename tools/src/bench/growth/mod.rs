@@ -177,8 +177,8 @@ fn curve(axis: Axis, spots: &[Spot]) -> Curve {
 }
 
 fn subject(session: &Session, growth: &Growth) -> Subject {
-    let what = "cost of a message as one thing grows and everything else stands still; a cost bends at the first point where \
-                it is more than 1.5 times the smallest before";
+    let what = "cost of a message as one thing grows and everything else stands still; a cost bends at the first point from \
+                which on it is more than 1.5 times the smallest before";
     let mut subject = Subject::new("growth", what, session.place.cores().min(4))
         .with("seed", growth.seed)
         .with("journal on", Fingerprint::file_system(&session.dir))

@@ -46,6 +46,11 @@ fn busy(party: Party) -> String {
     format!("busy: {party}")
 }
 
+/// Which part of the time a party had work.
+fn part_busy(party: Party) -> String {
+    format!("part of the time busy: {party}")
+}
+
 /// What is drawn of the curve along `axis`.
 pub(super) fn costs(axis: Axis) -> Vec<Cost> {
     // The tail is the host's as often as ours.
@@ -114,11 +119,12 @@ impl Path {
             ..self.flow.scene(session, &self.messages, rate)
         };
         let seen = stage::run(&scene, &session.stop)?;
-        let spent = seen.busy.unwrap_or_default();
+        let (spent, passed) = seen.busy.unwrap_or_default();
         let found = seen.record(&scene, variant);
         for (party, spent) in Party::ALL.into_iter().zip(spent).filter(|(party, _)| *party != Party::Standbys)
         {
             variant.record(&busy(party), Unit::Ns, spent.0 as f64 / scene.count as f64);
+            variant.record(&part_busy(party), Unit::Ratio, spent.0 as f64 / passed.0.max(1) as f64);
             if party == Party::Subscribers {
                 let deliveries = scene.count * subscribers;
                 variant.record(EACH, Unit::Ns, spent.0 as f64 / deliveries as f64);
@@ -179,6 +185,7 @@ pub(super) fn why(figure: &str, bend: &Variant, from: &Variant) -> Option<String
     let mut told = Vec::new();
     if figure.starts_with(WHOLE) {
         told.extend(slowest_stage(bend, from));
+        told.push(occupied(bend));
     }
     if let Some((_, name)) = DATAGRAMS.iter().find(|(party, _)| figure == busy(*party)) {
         let a_message = |variant: &Variant| {
@@ -222,6 +229,14 @@ fn subscribers_of(variant: &Variant) -> f64 {
     }
 }
 
+/// How much of the time each party had work: those that share a thread have all of it between them.
+fn occupied(variant: &Variant) -> String {
+    let of = |party: Party| Some((party, variant.figure(&part_busy(party))?.interval.median));
+    let parts = Party::ALL.into_iter().filter_map(of);
+    let parts: Vec<String> = parts.map(|(party, part)| format!("{party} {:.0} %", part * 100.0)).collect();
+    format!("busy there: {}", parts.join(", "))
+}
+
 /// The stage that grew most, by medians.
 fn slowest_stage(bend: &Variant, from: &Variant) -> Option<String> {
     let median =
@@ -247,6 +262,7 @@ mod tests {
         }
         variant.record(&busy(Party::Subscribers), Unit::Ns, 40.0);
         variant.record(EACH, Unit::Ns, 20.0);
+        variant.record(&part_busy(Party::Sequencer), Unit::Ratio, 0.58);
         variant.count("sent", 2_000);
         variant.count("datagrams sent by the sequencer", 500 + refused * 1_000);
         variant.count("refused by the sequencer's ring", refused);
@@ -259,6 +275,7 @@ mod tests {
         let told = why(&format!("{WHOLE}: p50"), &bend, &from).unwrap();
         let stage = SPANS[1].2;
         assert!(told.contains(&format!("of 4.0 µs more in the median, 3.5 µs are in “{stage}”")), "{told}");
+        assert!(told.contains("busy there: sequencer 58 %"), "{told}");
         assert!(told.ends_with("refused by the sequencer's ring: 7"), "{told}");
         let told = why(&busy(Party::Sequencer), &bend, &from).unwrap();
         assert!(told.contains("by message: 7.50, and 0.50 there") && !told.contains("more in"), "{told}");
