@@ -26,6 +26,7 @@ const BASE_BYTES: u64 = 64 << 20;
 /// What messages touch for each live order, level and symbol; the layout is told in `seqcast_engine::book`.
 const TOUCHED_BYTES: [u64; 3] = [32 + 64 / 7, 32 + 8, 64];
 const TOUCHED: &str = "bytes that orders, levels and symbols take";
+const LIVE_ORDERS: &str = "live orders";
 const LEVELS: &str = "levels";
 
 /// The flows, and what a message of them costs.
@@ -108,7 +109,7 @@ pub(super) fn measure(
             let [orders, levels] = [books.live_orders(), books.live_levels()].map(u64::from);
             let touched = [orders, levels, symbols.into()];
             let touched = touched.iter().zip(TOUCHED_BYTES).map(|(count, bytes)| count * bytes).sum();
-            variant.counts.insert("live orders".into(), orders);
+            variant.counts.insert(LIVE_ORDERS.into(), orders);
             variant.counts.insert(LEVELS.into(), levels);
             variant.counts.insert(TOUCHED.into(), touched);
         }
@@ -120,12 +121,34 @@ pub(super) fn measure(
 /// What was outgrown between the two points.
 pub(super) fn why(_figure: &str, bend: &Variant, from: &Variant) -> Option<String> {
     let (touched, before) = (bend.counted(TOUCHED), from.counted(TOUCHED));
+    let orders_a_level =
+        |variant: &Variant| variant.counted(LIVE_ORDERS) as f64 / variant.counted(LEVELS).max(1) as f64;
     Some(format!(
-        "what messages touch went from {} to {}, {} (levels: {} to {})",
+        "what messages touch went from {} to {}, {}; orders a level from {:.1} to {:.1}: with fewer, more of them come with \
+         their level and take it along",
         sized(before),
         sized(touched),
         room::outgrown(touched),
-        grouped(from.counted(LEVELS)),
-        grouped(bend.counted(LEVELS))
+        orders_a_level(from),
+        orders_a_level(bend),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bend_is_told_by_what_messages_touch_and_by_orders_a_level() {
+        let variant = |touched, levels| {
+            let mut variant = Variant::new("v");
+            variant.count(TOUCHED, touched);
+            variant.count(LIVE_ORDERS, 1_000);
+            variant.count(LEVELS, levels);
+            variant
+        };
+        let told = why("any", &variant(1 << 50, 800), &variant(1 << 10, 10)).unwrap();
+        assert!(told.contains("from 1.0 KiB to 1024.0 TiB"), "{told}");
+        assert!(told.contains("from 100.0 to 1.2"), "{told}");
+    }
 }

@@ -183,8 +183,8 @@ pub(super) fn needed_bytes(session: &Session, spot: Spot) -> u64 {
 /// What the stages, the counters and the datagrams say of a bend.
 pub(super) fn why(figure: &str, bend: &Variant, from: &Variant) -> Option<String> {
     let mut told = Vec::new();
-    if figure.starts_with(WHOLE) {
-        told.extend(slowest_stage(bend, from));
+    if let Some((WHOLE, quantile)) = figure.rsplit_once(": ") {
+        told.extend(slowest_stage(quantile, bend, from));
         told.push(occupied(bend));
     }
     if let Some((_, name)) = DATAGRAMS.iter().find(|(party, _)| figure == busy(*party)) {
@@ -237,17 +237,18 @@ fn occupied(variant: &Variant) -> String {
     format!("busy there: {}", parts.join(", "))
 }
 
-/// The stage that grew most, by medians.
-fn slowest_stage(bend: &Variant, from: &Variant) -> Option<String> {
-    let median =
-        |variant: &Variant, name: &str| Some(variant.figure(&format!("{name}: p50"))?.interval.median);
-    let more = |name: &str| Some(median(bend, name)? - median(from, name)?);
+/// The stage that grew most, at a percentile.
+fn slowest_stage(quantile: &str, bend: &Variant, from: &Variant) -> Option<String> {
+    let value = |variant: &Variant, name: &str| {
+        variant.figure(&format!("{name}: {quantile}")).map(|figure| figure.interval.median)
+    };
+    let more = |name: &str| Some(value(bend, name)? - value(from, name)?);
     let stages = SPANS.iter().filter(|(.., name)| *name != WHOLE);
     let stages = stages.filter_map(|(.., name)| Some((*name, more(name)?)));
     let (name, most) = stages.max_by(|a, b| a.1.total_cmp(&b.1))?;
     let whole = more(WHOLE).filter(|whole| *whole > 0.0 && most > 0.0)?;
     let [most, whole] = [most, whole].map(|ns| text::value(ns, Unit::Ns));
-    Some(format!("of {whole} more in the median, {most} are in “{name}”"))
+    Some(format!("{whole} more in all, {most} more in “{name}”"))
 }
 
 #[cfg(test)]
@@ -274,11 +275,11 @@ mod tests {
         let (bend, from) = (variant(5_000.0, 4_000.0, 7), variant(1_000.0, 500.0, 0));
         let told = why(&format!("{WHOLE}: p50"), &bend, &from).unwrap();
         let stage = SPANS[1].2;
-        assert!(told.contains(&format!("of 4.0 µs more in the median, 3.5 µs are in “{stage}”")), "{told}");
+        assert!(told.contains(&format!("4.0 µs more in all, 3.5 µs more in “{stage}”")), "{told}");
         assert!(told.contains("busy there: sequencer 58 %"), "{told}");
         assert!(told.ends_with("refused by the sequencer's ring: 7"), "{told}");
         let told = why(&busy(Party::Sequencer), &bend, &from).unwrap();
-        assert!(told.contains("by message: 7.50, and 0.50 there") && !told.contains("more in"), "{told}");
+        assert!(told.contains("by message: 7.50, and 0.50 there") && !told.contains("more in "), "{told}");
         assert_eq!(why(EACH, &from, &from), None);
     }
 
