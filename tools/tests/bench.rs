@@ -198,6 +198,90 @@ fn rings_and_books_are_measured() {
     assert!(values(&book, 2, "cost of a message").iter().all(|ns| *ns > 0.0));
 }
 
+/// Tiny points of all curves, and how many there are of each.
+const TINY: [&str; 16] = [
+    "growth",
+    "--quick",
+    "--rate",
+    "1000,2000",
+    "--symbols",
+    "5,50",
+    "--orders",
+    "1000,100",
+    "--sources",
+    "1,3",
+    "--subscribers",
+    "1,2",
+    "--journal",
+    "2000,5000",
+    "--set",
+    "journal.segment_bytes=1MiB",
+];
+
+#[test]
+fn growth_has_a_table_a_plot_and_a_verdict_for_every_curve() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let journals = dir.path().join("journals");
+    let places = ["--out", out.to_str().unwrap(), "--dir", journals.to_str().unwrap()];
+    let result = result(&[&TINY[..], &places].concat());
+    assert_eq!(names(&result).len(), 12);
+    accounted(&result);
+    let curves = result["curves"].as_array().unwrap();
+    let told: Vec<(&str, Vec<u64>)> = curves
+        .iter()
+        .map(|curve| {
+            let points = curve["points"].as_array().unwrap().iter();
+            (curve["name"].as_str().unwrap(), points.map(|point| point["at"].as_u64().unwrap()).collect())
+        })
+        .collect();
+    let wanted = [
+        ("rate", vec![1_000, 2_000]),
+        ("symbols", vec![5, 50]),
+        ("orders", vec![100, 1_000]),
+        ("sources", vec![1, 3]),
+        ("subscribers", vec![1, 2]),
+        ("journal", vec![2_000, 5_000]),
+    ];
+    assert_eq!(told, wanted, "from the smallest");
+    for curve in curves {
+        let costs = curve["costs"].as_array().unwrap();
+        assert!(costs.iter().any(|cost| cost["is_ranked"] == true), "{curve}");
+        for cost in costs {
+            assert!(cost["rise"]["times"]["median"].as_f64().unwrap() > 0.0, "{cost}");
+            for point in curve["points"].as_array().unwrap() {
+                let at = names(&result).iter().position(|name| point["variant"] == **name).unwrap();
+                let values = values(&result, at, cost["figure"].as_str().unwrap());
+                assert!(values.len() == 2 && values.iter().all(|ns| *ns > 0.0), "{cost}: {values:?}");
+            }
+        }
+    }
+    assert_eq!(fs::read_dir(&journals).unwrap().count(), 0, "nothing is left behind");
+    let json: Value = serde_json::from_slice(&fs::read(out.join("growth.json")).unwrap()).unwrap();
+    assert_eq!(json, result);
+    let page = fs::read_to_string(out.join("growth.html")).unwrap();
+    // One a curve, and percentiles for the four that have histograms.
+    assert!(page.ends_with("</html>\n") && page.matches("<svg ").count() == 6 + 4);
+    assert!(page.contains("What bends first"));
+    for series in ["sources-3-all-due-in-the-book", "journal-5000-request-at-a-random-place-answer"] {
+        assert!(out.join(format!("growth-{series}.hgrm")).exists(), "{series}");
+    }
+    assert!(out.join("growth.hlog").exists());
+}
+
+#[test]
+fn one_curve_is_told_in_a_table() {
+    let args = [&["bench"], &SMALL[..], &["growth", "--curve", "orders", "--orders", "300,200"]].concat();
+    let output = seqcast(&args);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("growth: 2 points, 2 repeats: about"), "{}", stderr(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let rows = |start: &str| text.lines().filter(|line| line.trim_start().starts_with(start)).count();
+    assert_eq!((rows("200 "), rows("300 ")), (1, 1), "{text}");
+    assert!(text.contains("what bends first"), "{text}");
+    assert_eq!(rows("orders "), 2, "both flows are ranked: {text}");
+}
+
 #[test]
 fn what_cannot_be_measured_is_refused_with_a_reason() {
     for (args, told) in [
@@ -213,6 +297,10 @@ fn what_cannot_be_measured_is_refused_with_a_reason() {
         (&["load", "--from", "2", "--to", "1"], "nothing to search"),
         (&["fanout", "--subscribers", "0"], "1 to 64"),
         (&["book", "--messages", "10"], "stocks need a day"),
+        (&["growth", "--symbols", "70000"], "--symbols names 70000, and must be 1 to 65535"),
+        (&["growth", "--sources", "65"], "1 to 64"),
+        (&["growth", "--curve", "rate", "--orders", "5"], "--orders names points of a curve"),
+        (&["growth", "--curve", "none"], "none"),
         (&["compare", "a", "b", "--limit", "0.5"], "--limit is 0.5"),
     ] {
         let output = seqcast(&[&["bench"], args].concat());

@@ -17,6 +17,7 @@
 //! | `loss` | the path while the subscriber loses datagrams, over one and more lines | 0, 0.1 and 1 %; 1 and 2 lines; 20,000 a second |
 //! | `load` | the highest rate at which everything arrives and nothing piles up, by doubling and halving | 50,000 to 2 million a second |
 //! | `fanout` | one feed, many subscribers on this host | 1 to 64, 1,000 a second |
+//! | `growth` | a message's cost as the rate, symbols, live orders, sources, subscribers or the journal grow, and what bends first | see [below](#growth-curves) |
 //! | `ring` | a message's cost in the rings, crossbeam's queue as a yardstick; round trip through two rings | 64 bytes |
 //! | `book` | a message's cost in the order books over a generated day, references growing and random | 2 million messages |
 //! | `compare` | two results, figure by figure | |
@@ -39,6 +40,41 @@
 //!   acknowledgement is free of a crossing between cores. The report says who had which. `--cores` also pins.
 //! - **Everything is accounted for.** Sent and received must agree, and the set of standbys must be the same at the end:
 //!   otherwise the report says so, and the exit code is 1.
+//!
+//! # Growth curves
+//!
+//! ```sh
+//! seqcast bench growth --out growth                    # all six curves: about five minutes
+//! seqcast bench growth --quick                         # half a minute: fewer and smaller points
+//! seqcast bench growth --curve symbols,orders          # some of them
+//! seqcast bench growth --curve orders --orders 1000,1000000,20000000 --repeat 9
+//! ```
+//!
+//! | curve | grows | stands still | costs |
+//! |---|---|---|---|
+//! | `rate` | messages a second, 1,000 to 1,600,000 | one source, one subscriber, two lines | latency from due to in the book; busy time of publisher, sequencer, subscriber |
+//! | `symbols` | 10 to 65,535 stocks | 250,000 live orders | a message in the books |
+//! | `orders` | 10³ to 10⁷ live orders | 1,000 stocks | a message in the books |
+//! | `sources` | 1 to 64 publishers | 20,000 messages a second of all together | as `rate` |
+//! | `subscribers` | 1 to 64 | 1,000 messages a second | as `rate`; a subscriber's busy time is that of one |
+//! | `journal` | 10⁵ to 3 · 10⁷ messages in it | segments as configured | appending one more; the answer to a request at a random place, over loopback; opening, in which every frame is checked |
+//!
+//! One feed of ITCH has at most 65,535 stocks: a stock locate has 16 bits, and number 0 is nobody's. Whoever has 100,000
+//! symbols has two feeds.
+//!
+//! - *Busy time* is that of the duty cycles that found something to do, by message sent: a thread that spins is always busy.
+//!   It holds what the kernel does on that thread, such as copying a datagram to every subscriber of this host.
+//! - Books are filled, and then additions and deletions are in balance, with the mix of a trading day. One flow is about any
+//!   live order of any stock alike, which no cache likes; in the other, stocks by their rank and orders by their age come a
+//!   tenth as often when they are ten times as far behind, as in a market. What is measured is the time that the thread ran.
+//! - All points of all curves are measured in turn, as everything is. A point for which memory or disk is short is left out,
+//!   and the report says so. Journals are in `--dir` while it runs: about 100 bytes for each message of each point.
+//! - A cost **bends** at the first point from which on it is more than 1.5 times the smallest at any point before, repeat by
+//!   repeat: what falls with growth, as the cost of a message does when datagrams are fuller, has not bent, nor has what
+//!   sticks out at one point and is back at the next. *Perhaps* marks a bend that the repeats do not show for sure. *What bends first* orders all costs by how much of their range lies before the bend, in powers of
+//!   ten, so that 8 of 64 sources and 1,000 of 10⁶ orders are alike. 99th percentiles are shown and not ranked: they are the
+//!   host's as often as ours. Beside a bend stands what the engine's own counters say of it: the stage that grew, how busy
+//!   everybody was, datagrams dropped, back-pressure, the cache that was outgrown.
 //!
 //! # Rivals
 //!

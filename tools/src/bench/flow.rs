@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::fingerprint::Fingerprint;
 use super::schedule::{Prepared, Timing};
 use super::session::{Session, Subject};
-use super::stage::Scene;
+use super::stage::{Scene, TRACED};
 
 /// What flows.
 #[derive(Clone, Copy, Debug)]
@@ -40,11 +40,14 @@ impl Flow {
             count,
             timing: Timing::Rate(rate),
             warm_up,
+            sources: 1,
             standbys: 0,
             subscribers: 1,
             lines: self.lines,
+            is_timed: false,
             loss: 0.0,
             seed: self.seed,
+            traced: TRACED,
         }
     }
 

@@ -8,12 +8,16 @@
 
 pub mod book;
 mod burst;
+mod busy;
 mod compare;
+mod curve;
+mod curve_plot;
 pub mod echo;
 mod fanout;
 mod files;
 mod fingerprint;
 mod flow;
+mod growth;
 mod hosting;
 mod jitter;
 mod load;
@@ -41,6 +45,7 @@ pub(crate) use compare::{compare, read};
 pub(crate) use fanout::{Fanout, MAX_SUBSCRIBERS, run as fanout};
 pub(crate) use files::write as write_files;
 pub(crate) use flow::Flow;
+pub(crate) use growth::{Axis, Growth, MAX_LENGTH, MAX_ORDERS, run as growth};
 pub(crate) use hosting::run as host;
 pub(crate) use load::{Load, run as load};
 pub(crate) use loss::{Loss, run as loss};

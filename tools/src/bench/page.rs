@@ -4,9 +4,12 @@ use std::fmt::Write as _;
 
 use seqcast_engine::stat::Latency;
 
-use super::plot::{self, Curve};
-use super::report::{Figure, QUANTILES, Report, Variant};
+use super::curve::{self, Curve};
+use super::growth::REQUEST;
+use super::observer::WHOLE;
+use super::report::{Figure, QUANTILES, Report, Series, Variant};
 use super::text;
+use super::{curve_plot, plot};
 use crate::output::grouped;
 
 const STYLE: &str = "body{font:14px sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}\
@@ -37,12 +40,74 @@ pub(super) fn page(report: &Report) -> String {
     for notice in &report.notices {
         let _ = writeln!(page, "<p class=\"note\">{}</p>", escaped(notice));
     }
-    plots(&mut page, report);
+    if report.curves.is_empty() {
+        plots(&mut page, report);
+    } else {
+        curves(&mut page, report);
+    }
     latencies(&mut page, report);
     figures(&mut page, report);
     header(&mut page, report);
     page.push_str("</body></html>\n");
     page
+}
+
+/// What bends first; for each curve a plot, a table, what is said of it, and the percentiles behind it.
+fn curves(page: &mut String, report: &Report) {
+    let ranking = curve::ranking(&report.curves);
+    if !ranking.is_empty() {
+        let _ = writeln!(page, "<h2>What bends first</h2><table><tr>");
+        curve::RANKING.iter().for_each(|name| _ = write!(page, "<th class=\"l\">{name}</th>"));
+        page.push_str("</tr>\n");
+        for (curve, cost) in ranking {
+            let (name, figure) = (escaped(&curve.name), escaped(&cost.figure));
+            let _ = write!(page, "<tr><td>{name}</td><td class=\"l\">{figure}</td>");
+            curve::ranked(cost).iter().for_each(|told| _ = write!(page, "<td>{told}</td>"));
+            page.push_str("</tr>\n");
+        }
+        page.push_str("</table>\n");
+    }
+    for curve in &report.curves {
+        let _ = writeln!(page, "<h2>{}</h2><p>{}</p>", escaped(&curve.name), escaped(&curve.what));
+        let _ = writeln!(page, "{}", curve_plot::plot(curve, report));
+        points(page, curve, report);
+        for cost in &curve.costs {
+            let _ = writeln!(page, "<p>{}</p>", escaped(&curve::verdict(cost, &curve.axis)));
+        }
+        let is_of = |variant: &&Variant| curve.points.iter().any(|point| point.variant == variant.name);
+        for name in [WHOLE, REQUEST] {
+            let histograms = merged(report.variants.iter().filter(is_of), name);
+            if !histograms.is_empty() {
+                let _ = writeln!(page, "{}", percentiles(name, &histograms, report));
+            }
+        }
+    }
+}
+
+/// The points of a curve as a table.
+fn points(page: &mut String, curve: &Curve, report: &Report) {
+    let _ = write!(page, "<table><tr><th>{}</th>", escaped(&curve.axis));
+    curve.costs.iter().for_each(|cost| _ = write!(page, "<th>{}</th>", escaped(&cost.figure)));
+    page.push_str("</tr>\n");
+    for point in &curve.points {
+        let _ = write!(page, "<tr><td>{}</td>", grouped(point.at));
+        let figures = curve.costs.iter().map(|cost| report.figure_at(point, &cost.figure));
+        figures.for_each(|figure| page.push_str(&cell(figure)));
+        page.push_str("</tr>\n");
+    }
+    page.push_str("</table>\n");
+}
+
+/// All repeats of the series `name` together, by variant.
+fn merged<'a>(variants: impl Iterator<Item = &'a Variant>, name: &str) -> Vec<(&'a str, Latency)> {
+    let of = |variant: &Variant| variant.series.iter().find(|series| series.name == name).map(Series::merged);
+    variants.filter_map(|variant| Some((variant.name.as_str(), of(variant)?))).collect()
+}
+
+fn percentiles(name: &str, histograms: &[(&str, Latency)], report: &Report) -> String {
+    let curves =
+        histograms.iter().map(|(name, latency)| plot::Curve { name, histogram: latency.histogram() });
+    plot::percentiles(name, &curves.collect::<Vec<_>>(), &host(report))
 }
 
 /// For each series a plot with all variants that have it, and what the host alone does.
@@ -55,16 +120,7 @@ fn plots(page: &mut String, report: &Report) {
     }
     // The whole way comes last, and is what is looked for first.
     for name in names.into_iter().rev() {
-        let of =
-            |variant: &Variant| variant.series.iter().find(|series| series.name == name).map(|s| s.merged());
-        let merged: Vec<(&str, Latency)> = report
-            .variants
-            .iter()
-            .filter_map(|variant| Some((variant.name.as_str(), of(variant)?)))
-            .collect();
-        let curves: Vec<Curve<'_>> =
-            merged.iter().map(|(name, latency)| Curve { name, histogram: latency.histogram() }).collect();
-        let _ = writeln!(page, "{}", plot::percentiles(name, &curves, &host(report)));
+        let _ = writeln!(page, "{}", percentiles(name, &merged(report.variants.iter(), name), report));
     }
 }
 

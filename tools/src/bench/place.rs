@@ -4,6 +4,7 @@ use seqcast_engine::config::{Idle, Runtime, ThreadLayout};
 use seqcast_engine::runtime::{Agent, Composite, IdleStrategy, Idler, allowed_cores};
 use seqcast_engine::topology::Node;
 
+use super::busy::Ledger;
 use crate::output::UsageError;
 
 /// Names of the threads of the data path.
@@ -24,7 +25,7 @@ pub struct Place {
 /// Who takes part in a run. Agents of one role share a thread; roles share one where there are fewer cores than roles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    Publisher,
+    Publisher(usize),
     Primary,
     Standby(usize),
     Subscriber(usize),
@@ -33,7 +34,7 @@ pub(crate) enum Role {
 impl std::fmt::Display for Role {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Role::Publisher => f.write_str("publisher"),
+            Role::Publisher(at) => write!(f, "publisher {}", at + 1),
             Role::Primary => f.write_str("sequencer"),
             Role::Standby(at) => write!(f, "standby {}", at + 1),
             Role::Subscriber(at) => write!(f, "subscriber {}", at + 1),
@@ -102,17 +103,17 @@ impl Place {
 
     /// Lays `roles` out on threads: the roles of each thread.
     pub(crate) fn lay_out(&self, roles: &[Role]) -> Vec<Vec<Role>> {
-        let sending = [Role::Publisher, Role::Primary];
         let of = |wanted: fn(&Role) -> bool| roles.iter().copied().filter(wanted).collect::<Vec<_>>();
+        let publishers = of(|role| matches!(role, Role::Publisher(_)));
         let standbys = of(|role| matches!(role, Role::Standby(_)));
         let subscribers = of(|role| matches!(role, Role::Subscriber(_)));
         let following = || standbys.iter().chain(&subscribers).copied().collect::<Vec<_>>();
         match self.cores() {
             1 => vec![roles.to_vec()],
-            2 => vec![sending.to_vec(), following()],
-            3 => vec![vec![Role::Publisher], vec![Role::Primary], following()],
+            2 => vec![publishers.into_iter().chain([Role::Primary]).collect(), following()],
+            3 => vec![publishers, vec![Role::Primary], following()],
             cores => {
-                let mut threads = vec![vec![Role::Publisher], vec![Role::Primary]];
+                let mut threads = vec![publishers, vec![Role::Primary]];
                 let for_standbys = standbys.len().min(cores - 3);
                 let for_subscribers = subscribers.len().min(cores - 2 - for_standbys);
                 threads.extend(spread(&standbys, for_standbys));
@@ -122,14 +123,20 @@ impl Place {
         }
     }
 
-    /// Puts the agents of each role on the threads that [`Place::lay_out`] gives them, and describes those.
-    pub(crate) fn stage(&self, roles: Vec<(Role, Node)>, runtime: &mut Runtime) -> Staged {
+    /// Puts the agents of each role on the threads that [`Place::lay_out`] gives them, and describes those. With a
+    /// ledger their duty cycles are timed.
+    pub(super) fn stage(
+        &self,
+        roles: Vec<(Role, Node)>,
+        runtime: &mut Runtime,
+        ledger: Option<&Ledger>,
+    ) -> Staged {
         let threads = self.lay_out(&roles.iter().map(|(role, _)| *role).collect::<Vec<_>>());
-        let mut agents: Vec<Vec<Box<dyn Agent>>> = threads.iter().map(|_| Vec::new()).collect();
+        let mut agents: Vec<Vec<(Role, Composite)>> = threads.iter().map(|_| Vec::new()).collect();
         let (mut hot, mut cold) = (Node::default(), Vec::new());
         for (role, mut node) in roles {
             let thread = threads.iter().position(|roles| roles.contains(&role)).unwrap_or(0);
-            agents[thread].push(Box::new(node.take_hot(&role.to_string())));
+            agents[thread].push((role, node.take_hot(&role.to_string())));
             cold.push(node);
         }
         runtime.threads.clear();
@@ -137,6 +144,10 @@ impl Place {
         let mut told = Vec::new();
         for (at, (agents, roles)) in agents.into_iter().zip(&threads).enumerate() {
             let name = THREADS[at];
+            let agents = match ledger {
+                Some(ledger) => ledger.timed(agents),
+                None => agents.into_iter().map(|(_, agent)| Box::new(agent) as Box<dyn Agent>).collect(),
+            };
             hot.add_hot(name, Composite::new(name, agents));
             let core = self.core(at);
             runtime.threads.push(ThreadLayout {
@@ -177,7 +188,7 @@ mod tests {
     fn nobody_is_left_out_and_no_core_has_two_threads() {
         for standbys in 0..4 {
             for subscribers in [1, 2, 64] {
-                let mut roles = vec![Role::Publisher, Role::Primary];
+                let mut roles = vec![Role::Publisher(0), Role::Publisher(1), Role::Primary];
                 roles.extend((0..standbys).map(Role::Standby));
                 roles.extend((0..subscribers).map(Role::Subscriber));
                 for cores in 1..=8 {
@@ -196,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_standby_never_shares_the_primarys_thread_if_there_are_two() {
-        let roles = [Role::Publisher, Role::Primary, Role::Standby(0), Role::Subscriber(0)];
+        let roles = [Role::Publisher(0), Role::Primary, Role::Standby(0), Role::Subscriber(0)];
         for cores in 2..=8 {
             for thread in place(cores).lay_out(&roles) {
                 assert!(!(thread.contains(&Role::Primary) && thread.contains(&Role::Standby(0))));

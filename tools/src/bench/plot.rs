@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use hdrhistogram::Histogram;
-use seqcast_engine::time::Nanos;
 
+use super::text;
 use crate::svg::Svg;
 
 const WIDTH: f64 = 1_000.0;
@@ -13,7 +13,7 @@ const LEFT: f64 = 90.0;
 const RIGHT: f64 = 230.0;
 const TOP: f64 = 44.0;
 const BOTTOM: f64 = 44.0;
-const COLOURS: [&str; 8] =
+pub(super) const COLOURS: [&str; 8] =
     ["#1f6fb2", "#c77c11", "#3a8f4d", "#8a4fa3", "#b0413e", "#2a9d9d", "#7d6b3d", "#d05c9a"];
 const HOST: &str = "#9aa2aa";
 /// Points of a curve for each halving of the distance to 100 %.
@@ -96,8 +96,7 @@ fn axes(svg: &mut Svg, scale: &Scale) {
         let ns = 10f64.powi(power);
         let y = scale.y(ns);
         svg.line((LEFT, y), (WIDTH - RIGHT, y), "#d8dce0", "1", "");
-        let label = Nanos(ns as u64).to_string().replace(".00 ", " ").replace(".0 ", " ");
-        svg.text(LEFT - 8.0, y + 4.0, "end", 11, &label);
+        svg.text(LEFT - 8.0, y + 4.0, "end", 11, &text::round_ns(ns));
     }
     for rare in 0..=scale.rarest as i32 {
         let x = scale.x(rare.into());

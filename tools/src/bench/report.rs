@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use seqcast_engine::stat::Latency;
 use serde::{Deserialize, Serialize};
 
+use super::curve::Curve;
 use super::fingerprint::Fingerprint;
 use super::jitter::{Jitter, JitterReport};
 use super::summary::{Interval, interval};
@@ -173,6 +174,9 @@ pub struct Report {
     pub(crate) variants: Vec<Variant>,
     /// Figures of one variant against those of another, repeat by repeat.
     pub(crate) ratios: Vec<Figure>,
+    /// How costs grow along axes, where that was measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) curves: Vec<Curve>,
     /// How the data path's threads were laid out, by variant.
     pub(crate) layout: BTreeMap<String, Vec<String>>,
     /// Whether everything that was sent arrived, and nothing failed.

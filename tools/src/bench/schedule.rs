@@ -64,6 +64,14 @@ impl Prepared {
         &self.bytes[start..self.ends[at]]
     }
 
+    /// The stock that message number `at` is about.
+    fn locate(&self, at: usize) -> u16 {
+        match self.message(at) {
+            [_, high, low, ..] => u16::from_be_bytes([*high, *low]),
+            _ => 0,
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
@@ -98,10 +106,50 @@ impl Timing {
     }
 }
 
+/// Which of the messages a script plays.
+#[derive(Debug)]
+pub(crate) enum Part {
+    /// The first so many.
+    First(u64),
+    /// Those at these places, in this order.
+    Places(Vec<u32>),
+}
+
+impl Part {
+    /// The first `count` messages dealt out to `sources`, stock by stock, so that whatever is said of an order comes from
+    /// one of them.
+    pub(crate) fn of(messages: &Prepared, count: u64, sources: usize) -> Vec<Part> {
+        assert!(count <= messages.len() as u64, "as many messages are prepared as are played");
+        if sources == 1 {
+            return vec![Part::First(count)];
+        }
+        let mut places = vec![Vec::new(); sources];
+        for at in 0..count as usize {
+            // At most [`MAX_MESSAGES`]: they fit.
+            places[usize::from(messages.locate(at)) % sources].push(at as u32);
+        }
+        places.into_iter().map(Part::Places).collect()
+    }
+
+    fn len(&self) -> u64 {
+        match self {
+            Part::First(count) => *count,
+            Part::Places(places) => places.len() as u64,
+        }
+    }
+
+    fn place(&self, nth: u64) -> u64 {
+        match self {
+            Part::First(_) => nth,
+            Part::Places(places) => places[nth as usize].into(),
+        }
+    }
+}
+
 /// Plays messages by their timing once it is let go: an open loop, which waits for nobody.
 pub(crate) struct OpenLoop {
     messages: Arc<Prepared>,
-    count: u64,
+    part: Part,
     timing: Timing,
     /// Raised when everybody is ready.
     go: Flag,
@@ -110,9 +158,8 @@ pub(crate) struct OpenLoop {
 }
 
 impl OpenLoop {
-    pub(crate) fn new(messages: &Arc<Prepared>, count: u64, timing: Timing, go: &Flag) -> OpenLoop {
-        assert!(count <= messages.len() as u64, "as many messages are prepared as are played");
-        OpenLoop { messages: Arc::clone(messages), count, timing, go: go.clone(), at: 0, start: None }
+    pub(crate) fn new(messages: &Arc<Prepared>, part: Part, timing: Timing, go: &Flag) -> OpenLoop {
+        OpenLoop { messages: Arc::clone(messages), part, timing, go: go.clone(), at: 0, start: None }
     }
 }
 
@@ -121,8 +168,13 @@ impl Script for OpenLoop {
         if self.start.is_none() && self.go.is_raised() {
             self.start = Some(now);
         }
-        let due = self.start? + self.timing.due(self.at);
-        (self.at < self.count && due <= now).then(|| (due, self.messages.message(self.at as usize)))
+        let start = self.start?;
+        if self.is_finished() {
+            return None;
+        }
+        let place = self.part.place(self.at);
+        let due = start + self.timing.due(place);
+        (due <= now).then(|| (due, self.messages.message(place as usize)))
     }
 
     fn advance(&mut self) {
@@ -130,7 +182,7 @@ impl Script for OpenLoop {
     }
 
     fn is_finished(&self) -> bool {
-        self.at == self.count
+        self.at == self.part.len()
     }
 }
 
@@ -167,10 +219,32 @@ mod tests {
     }
 
     #[test]
+    fn sources_play_everything_between_them_and_each_stock_is_one_source_s() {
+        let messages = Arc::new(Prepared::new(2_000, 50, 1).unwrap());
+        let go = Flag::new();
+        go.raise();
+        let parts = Part::of(&messages, 2_000, 7);
+        let mut played = vec![None; 2_000];
+        for (source, part) in parts.into_iter().enumerate() {
+            let mut script = OpenLoop::new(&messages, part, rate(1_000), &go);
+            script.peek(Nanos::ZERO);
+            while let Some((due, message)) = script.peek(Nanos(u64::MAX / 2)) {
+                let at = (due.0 / 1_000_000) as usize;
+                assert_eq!(message, messages.message(at));
+                assert_eq!(usize::from(messages.locate(at)) % 7, source);
+                assert_eq!(played[at].replace(source), None, "once");
+                script.advance();
+            }
+            assert!(script.is_finished());
+        }
+        assert!(played.iter().all(Option::is_some));
+    }
+
+    #[test]
     fn nothing_is_due_before_it_is_let_go_and_nobody_is_waited_for() {
         let messages = Arc::new(Prepared::new(3, 5, 1).unwrap());
         let go = Flag::new();
-        let mut script = OpenLoop::new(&messages, 3, rate(1_000_000_000), &go);
+        let mut script = OpenLoop::new(&messages, Part::First(3), rate(1_000_000_000), &go);
         assert_eq!(script.peek(Nanos(5)), None);
         go.raise();
         assert_eq!(script.peek(Nanos(7)).unwrap(), (Nanos(7), messages.message(0)));

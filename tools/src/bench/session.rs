@@ -123,6 +123,7 @@ impl Session {
             is_complete: true,
             variants,
             ratios: Vec::new(),
+            curves: Vec::new(),
             notices,
             not_measured: not_measured.into_iter().map(str::to_owned).collect(),
         };

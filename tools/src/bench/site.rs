@@ -13,7 +13,6 @@ use seqcast_engine::time::Nanos;
 use crate::ports::free_ports;
 
 const SESSION: &str = "BENCH00001";
-const PUBLISHER: &str = "BENCHPUB";
 /// Long enough that nobody is taken for dead, or for lagging, because the host took its core away: a benchmark of the
 /// data path is no failover drill.
 const PATIENCE: Nanos = Nanos::from_secs(5);
@@ -22,9 +21,13 @@ const PATIENCE: Nanos = Nanos::from_secs(5);
 pub(super) struct Site {
     dir: PathBuf,
     feed: Vec<SocketAddrV4>,
-    source: Vec<SocketAddrV4>,
-    source_rewind: SocketAddrV4,
+    sources: Vec<SourcePlace>,
     nodes: Vec<NodePlace>,
+}
+
+struct SourcePlace {
+    lines: Vec<SocketAddrV4>,
+    rewind: SocketAddrV4,
 }
 
 struct NodePlace {
@@ -34,16 +37,26 @@ struct NodePlace {
 }
 
 impl Site {
-    /// Places for `nodes` sequencers and a feed on `lines` lines, with files below `dir`. `number` tells the runs of this
-    /// process apart.
-    pub(super) fn new(dir: &Path, number: u64, nodes: usize, lines: usize) -> anyhow::Result<Site> {
-        let mut ports = free_ports(2 * lines + 1 + 2 * nodes)?.into_iter();
+    /// Places for `sources` publishers, `nodes` sequencers and a feed, each on `lines` lines, with files below `dir`.
+    /// `number` tells the runs of this process apart.
+    pub(super) fn new(
+        dir: &Path,
+        number: u64,
+        sources: usize,
+        nodes: usize,
+        lines: usize,
+    ) -> anyhow::Result<Site> {
+        let mut ports = free_ports(lines + sources * (lines + 1) + 2 * nodes)?.into_iter();
         let mut local = |address| SocketAddrV4::new(address, ports.next().unwrap_or(0));
         let [.., high, low] = std::process::id().to_be_bytes();
         let group = |of: usize| Ipv4Addr::new(239, high | 128, low, of as u8 + 1);
         let feed = (0..lines).map(|line| local(group(line))).collect();
-        let source = (0..lines).map(|line| local(group(lines + line))).collect();
-        let source_rewind = local(Ipv4Addr::LOCALHOST);
+        // All sources share the groups: their ports tell them apart.
+        let sources = (0..sources).map(|_| SourcePlace {
+            lines: (0..lines).map(|line| local(group(lines + line))).collect(),
+            rewind: local(Ipv4Addr::LOCALHOST),
+        });
+        let sources = sources.collect();
         let nodes = (0..nodes).map(|at| NodePlace {
             name: format!("n{}", at + 1),
             replication: local(Ipv4Addr::LOCALHOST),
@@ -52,7 +65,7 @@ impl Site {
         let nodes = nodes.collect();
         let dir = dir.join(format!("seqcast-bench-{}-{number}", std::process::id()));
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        Ok(Site { dir, feed, source, source_rewind, nodes })
+        Ok(Site { dir, feed, sources, nodes })
     }
 
     /// Where node `at` takes commands.
@@ -60,8 +73,8 @@ impl Site {
         self.nodes[at].replication
     }
 
-    /// `base` with the places of everybody but the sequencers' own.
-    pub(super) fn config(&self, base: &Config) -> anyhow::Result<Config> {
+    /// `base` with the places of the feed and of source `at`.
+    pub(super) fn config(&self, base: &Config, at: usize) -> anyhow::Result<Config> {
         let mut config = base.clone();
         config.snapshot = None;
         let feed = config.feed.as_mut().context("no feed")?;
@@ -70,25 +83,29 @@ impl Site {
         feed.rewind_servers = self.nodes.iter().map(|node| node.rewind).collect();
         feed.snapshot = None;
         let publisher = config.publisher.as_mut().context("no publisher")?;
-        publisher.session = PUBLISHER.parse()?;
-        publisher.lines = lines(&self.source);
-        publisher.rewind_bind = self.source_rewind;
+        let source = &self.sources[at];
+        publisher.session = session(at).parse()?;
+        publisher.lines = lines(&source.lines);
+        publisher.rewind_bind = source.rewind;
         Ok(config)
     }
 
     /// `base` with the places of node `at`.
     pub(super) fn node_config(&self, base: &Config, at: usize) -> anyhow::Result<Config> {
-        let mut config = self.config(base)?;
+        let mut config = self.config(base, 0)?;
         let node = &self.nodes[at];
         let sequencer = config.sequencer.as_mut().context("no sequencer")?;
         sequencer.name.clone_from(&node.name);
-        sequencer.sources = vec![config::Source {
-            name: "publisher".into(),
-            session: SourceSession::Only(PUBLISHER.parse()?),
-            lines: lines(&self.source),
-            rewind_servers: vec![self.source_rewind],
-            acknowledge: true,
-        }];
+        let source = |(at, source): (usize, &SourcePlace)| {
+            Ok(config::Source {
+                name: format!("publisher{}", at + 1),
+                session: SourceSession::Only(session(at).parse()?),
+                lines: lines(&source.lines),
+                rewind_servers: vec![source.rewind],
+                acknowledge: true,
+            })
+        };
+        sequencer.sources = self.sources.iter().enumerate().map(source).collect::<anyhow::Result<_>>()?;
         if let Some(rewind) = &mut config.rewind {
             rewind.bind = node.rewind;
         }
@@ -128,6 +145,11 @@ impl Drop for Site {
     }
 }
 
+/// Of source `at`.
+fn session(at: usize) -> String {
+    format!("BENCHPUB{:02}", at + 1)
+}
+
 fn lines(groups: &[SocketAddrV4]) -> Vec<Line> {
     let line = |group: &SocketAddrV4| Line { group: *group, interface: Ipv4Addr::LOCALHOST, source: None };
     groups.iter().map(line).collect()
@@ -141,13 +163,16 @@ mod tests {
     fn every_configuration_is_a_good_one_and_files_go() {
         let dir = tempfile::tempdir().unwrap();
         for nodes in 1..=3 {
-            let site = Site::new(dir.path(), nodes as u64, nodes, 2).unwrap();
+            let site = Site::new(dir.path(), nodes as u64, 64, nodes, 4).unwrap();
             for at in 0..nodes {
                 let config = site.node_config(&Config::default(), at).unwrap();
                 assert_eq!(config.cluster.map_or(1, |cluster| cluster.nodes.len()), nodes);
                 assert_eq!(config.feed.unwrap().rewind_servers.len(), nodes);
+                assert_eq!(config.sequencer.unwrap().sources.len(), 64);
             }
-            assert_eq!(site.config(&Config::default()).unwrap().publisher.unwrap().lines.len(), 2);
+            let sources = [0, 63].map(|at| site.config(&Config::default(), at).unwrap().publisher.unwrap());
+            assert!(sources.iter().all(|source| source.lines.len() == 4));
+            assert_ne!(sources[0].session, sources[1].session);
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }

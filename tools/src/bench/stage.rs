@@ -16,12 +16,14 @@ use seqcast_engine::io::fault::{FaultPlan, Faults};
 use seqcast_engine::runtime::{Clock, Composite, StopFlag};
 use seqcast_engine::stat::{Counters, CountersSpec, Latency};
 use seqcast_engine::sync::Flag;
+use seqcast_engine::time::Nanos;
 use seqcast_engine::topology::{self, Node, Running, SequencerParts, SequencerTrace, SubscriberParts};
 
+use super::busy::{Ledger, Party};
 use super::observer::{Far, Left, Observed, Observer, SPANS, WHOLE};
 use super::place::{Place, Role, Staged};
 use super::report::Variant;
-use super::schedule::{OpenLoop, Prepared, Timing};
+use super::schedule::{OpenLoop, Part, Prepared, Timing};
 use super::site::Site;
 use crate::control;
 use crate::coordinator;
@@ -37,7 +39,9 @@ const FORMING: Duration = Duration::from_secs(30);
 /// How long a node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Messages whose times are remembered: more than a publisher's window.
-const TRACED: usize = 1 << 16;
+pub(super) const TRACED: usize = 1 << 16;
+/// Fewest of one source.
+const LEAST_TRACED: usize = 1 << 12;
 
 /// What a run is made of.
 pub(super) struct Scene<'a> {
@@ -51,21 +55,29 @@ pub(super) struct Scene<'a> {
     pub(super) timing: Timing,
     /// Messages at the start that are not measured.
     pub(super) warm_up: u64,
+    /// Publishers; each has its part of the stocks.
+    pub(super) sources: usize,
     pub(super) standbys: usize,
     pub(super) subscribers: usize,
     pub(super) lines: usize,
+    /// Whether it is told how long everybody was busy, which costs two readings of the clock a duty cycle.
+    pub(super) is_timed: bool,
     /// Part of the datagrams that each subscriber loses, on each line for itself.
     pub(super) loss: f64,
     /// Start of the chances of losing.
     pub(super) seed: u64,
+    /// Messages whose times are remembered.
+    pub(super) traced: usize,
 }
 
 /// What came out.
 pub(super) struct Seen {
     pub(super) began: SystemTime,
     pub(super) subscribers: Vec<Observed>,
-    /// Sums over the subscribers' counters.
+    /// Sums over everybody's counters.
     pub(super) counts: Vec<(&'static str, u64)>,
+    /// How long each of [`Party::ALL`] was busy, if that was timed, of how long.
+    pub(super) busy: Option<([Nanos; Party::ALL.len()], Nanos)>,
     /// Whether the set that commits waited for was the same all the time.
     pub(super) is_steady: bool,
     /// Whether everything had arrived when it ended.
@@ -107,14 +119,22 @@ impl Seen {
     }
 }
 
-/// Counters of a subscriber that say how it got its messages.
-const TOLD: [(&str, &str); 6] = [
-    ("holes on lines", "line_holes_total"),
-    ("gaps", "gaps_found_total"),
-    ("filled by another line", "line_filled_messages_total"),
-    ("filled by rewind", "rewind_filled_messages_total"),
-    ("requests", "requests_total"),
-    ("dropped by the kernel", "kernel_dropped_datagrams_total"),
+/// Counters that say how messages got to subscribers, and what was in the way.
+const TOLD: [(&str, &str); 14] = [
+    ("holes on lines", "subscriber_line_holes_total"),
+    ("gaps", "subscriber_gaps_found_total"),
+    ("filled by another line", "subscriber_line_filled_messages_total"),
+    ("filled by rewind", "subscriber_rewind_filled_messages_total"),
+    ("requests", "subscriber_requests_total"),
+    ("dropped by the kernel", "subscriber_kernel_dropped_datagrams_total"),
+    ("dropped by the kernel before the sequencer", "sequencer_kernel_dropped_datagrams_total"),
+    ("refused by the publishers' histories", "publisher_backpressure_total"),
+    ("refused by the sequencer's ring", "sequencer_backpressure_total"),
+    ("datagrams held back by the pace", "egress_paced_total"),
+    ("filled by rewind before the sequencer", "source_rewind_filled_messages_total"),
+    ("datagrams sent by publishers", "publisher_sent_datagrams_total"),
+    ("datagrams sent by the sequencer", "egress_sent_datagrams_total"),
+    ("datagrams received by subscribers", "subscriber_received_datagrams_total"),
 ];
 
 /// Everybody of a run, before it starts.
@@ -122,10 +142,12 @@ struct Cast {
     site: Site,
     /// The data path first.
     running: Vec<Running>,
+    ledger: Option<Ledger>,
     go: Flag,
     /// The standbys' agents of the data path, until the first node leads.
     waiting: Vec<(Seat, Composite)>,
-    subscribers: Vec<(Left, Far, Counters)>,
+    subscribers: Vec<(Left, Far)>,
+    counters: Vec<Counters>,
     layout: Vec<String>,
     driver: &'static str,
     notices: Vec<String>,
@@ -142,12 +164,20 @@ pub(super) fn run(scene: &Scene<'_>, stop: &StopFlag) -> anyhow::Result<Seen> {
     let formed = form(&mut cast, scene.standbys, stop);
     let began = SystemTime::now();
     let mut is_whole = false;
+    let mut busy = None;
     if formed.is_ok() {
+        let before = cast.ledger.as_ref().map(|ledger| (ledger.busy(), Instant::now()));
         cast.go.raise();
         is_whole = wait(scene, &cast, stop);
+        let since = |(before, then): ([Nanos; Party::ALL.len()], Instant), ledger: &Ledger| {
+            let (after, passed) = (ledger.busy(), then.elapsed());
+            let busy = std::array::from_fn(|at| after[at].since(before[at]));
+            (busy, Nanos(passed.as_nanos() as u64))
+        };
+        busy = before.zip(cast.ledger.as_ref()).map(|(before, ledger)| since(before, ledger));
     }
     let is_steady = formed.as_ref().is_ok_and(|epoch| still_leads(&cast.site, scene.standbys, *epoch));
-    let Cast { site, running, subscribers, layout, driver, notices, .. } = cast;
+    let Cast { site, running, subscribers, counters, layout, driver, notices, .. } = cast;
     let failures: Vec<String> = running
         .into_iter()
         .flat_map(Running::stop)
@@ -159,20 +189,18 @@ pub(super) fn run(scene: &Scene<'_>, stop: &StopFlag) -> anyhow::Result<Seen> {
         bail!("{}", failures.join("\n"));
     }
     formed?;
-    let counts = TOLD.map(|(name, noun)| {
-        let of = |counters: &Counters| {
-            let readings = counters.readings();
-            let wanted = format!("seqcast_subscriber_{noun}");
-            let all = readings.iter().filter(|reading| reading.label.split('{').next() == Some(&wanted));
-            all.map(|reading| reading.value).sum::<u64>()
-        };
-        (name, subscribers.iter().map(|(.., counters)| of(counters)).sum())
+    let readings: Vec<_> = counters.iter().flat_map(Counters::readings).collect();
+    let counts = TOLD.map(|(name, counter)| {
+        let wanted = format!("seqcast_{counter}");
+        let all = readings.iter().filter(|reading| reading.label.split('{').next() == Some(&wanted));
+        (name, all.map(|reading| reading.value).sum::<u64>())
     });
     let taken = |left: &Left| std::mem::take(&mut *left.lock().unwrap_or_else(PoisonError::into_inner));
     Ok(Seen {
         began,
         subscribers: subscribers.iter().map(|(left, ..)| taken(left)).collect(),
         counts: counts.to_vec(),
+        busy,
         is_steady,
         is_whole,
         layout,
@@ -183,21 +211,32 @@ pub(super) fn run(scene: &Scene<'_>, stop: &StopFlag) -> anyhow::Result<Seen> {
 
 fn assemble(scene: &Scene<'_>, stop: &StopFlag) -> anyhow::Result<Cast> {
     static RUNS: AtomicU64 = AtomicU64::new(0);
-    let site = Site::new(scene.dir, RUNS.fetch_add(1, Ordering::Relaxed), scene.standbys + 1, scene.lines)?;
+    let number = RUNS.fetch_add(1, Ordering::Relaxed);
+    let site = Site::new(scene.dir, number, scene.sources, scene.standbys + 1, scene.lines)?;
     let clock = Clock::new();
-    let (feed, source) = (Trace::new(TRACED, clock.clone()), Trace::new(TRACED, clock));
+    let feed = Trace::new(scene.traced, clock.clone());
+    let traced = (scene.traced / scene.sources).max(LEAST_TRACED);
+    let sources: Vec<Trace> = (0..scene.sources).map(|_| Trace::new(traced, clock.clone())).collect();
     let go = Flag::new();
-    let counters = || Counters::anonymous("bench", CountersSpec::default());
+    let mut kept = Vec::new();
+    let mut counters = || {
+        let counters = Counters::anonymous("bench", CountersSpec::default())?;
+        kept.push(counters.clone());
+        anyhow::Ok(counters)
+    };
     let (mut roles, mut waiting) = (Vec::new(), Vec::new());
 
-    let config = site.config(scene.config)?;
-    let script = OpenLoop::new(scene.messages, scene.count, scene.timing, &go);
-    let publisher = topology::publisher(&config, script, &counters()?, "", Some(source.clone()))?;
-    roles.push((Role::Publisher, publisher));
+    let parts = Part::of(scene.messages, scene.count, scene.sources);
+    for (at, (part, source)) in parts.into_iter().zip(&sources).enumerate() {
+        let script = OpenLoop::new(scene.messages, part, scene.timing, &go);
+        let config = site.config(scene.config, at)?;
+        let publisher = topology::publisher(&config, script, &counters()?, "", Some(source.clone()))?;
+        roles.push((Role::Publisher(at), publisher));
+    }
     for at in 0..=scene.standbys {
         let config = site.node_config(scene.config, at)?;
         let is_first = at == 0;
-        let trace = is_first.then(|| SequencerTrace { feed: feed.clone(), sources: vec![source.clone()] });
+        let trace = is_first.then(|| SequencerTrace { feed: feed.clone(), sources: sources.clone() });
         let parts = SequencerParts {
             trace,
             coordinator: coordinator::open(&config)?,
@@ -214,6 +253,7 @@ fn assemble(scene: &Scene<'_>, stop: &StopFlag) -> anyhow::Result<Cast> {
             roles.push((role, node));
         }
     }
+    let config = site.config(scene.config, 0)?;
     let mut subscribers = Vec::new();
     let mut driver = "";
     for at in 0..scene.subscribers {
@@ -223,7 +263,8 @@ fn assemble(scene: &Scene<'_>, stop: &StopFlag) -> anyhow::Result<Cast> {
         driver = name;
     }
     let mut runtime = config.runtime.clone();
-    let Staged { hot, cold, mut told } = scene.place.stage(roles, &mut runtime);
+    let ledger = scene.is_timed.then(Ledger::default);
+    let Staged { hot, cold, mut told } = scene.place.stage(roles, &mut runtime, ledger.as_ref());
     let notices = cold.iter().flat_map(Node::notices).cloned().collect();
     // Whoever may block is there before whoever waits for it.
     let of_cold = Runtime { threads: Vec::new(), ..config.runtime };
@@ -236,7 +277,8 @@ fn assemble(scene: &Scene<'_>, stop: &StopFlag) -> anyhow::Result<Cast> {
     told.push(
         "beside them threads that mostly rest: journals, and with standbys coordinator and links".into(),
     );
-    Ok(Cast { site, running, go, waiting, subscribers, layout: told, driver, notices })
+    let counters = kept;
+    Ok(Cast { site, running, ledger, go, waiting, subscribers, counters, layout: told, driver, notices })
 }
 
 fn subscriber(
@@ -245,7 +287,7 @@ fn subscriber(
     at: usize,
     feed: &Trace,
     counters: Counters,
-) -> anyhow::Result<(Node, &'static str, (Left, Far, Counters))> {
+) -> anyhow::Result<(Node, &'static str, (Left, Far))> {
     let burst = match scene.timing {
         Timing::Rate(_) => 1,
         Timing::Bursts { size, .. } => size.get(),
@@ -253,7 +295,7 @@ fn subscriber(
     // The stages are marked by one subscriber: a mark has one writer.
     let is_traced = at == 0;
     let application = Observer::new(feed.clone(), is_traced, scene.warm_up, burst);
-    let seen = (application.left(), application.far(), counters.clone());
+    let seen = (application.left(), application.far());
     let mut node = Node::default();
     let driver = topology::driver(config, &mut node)?;
     let name = driver.name();
@@ -322,7 +364,7 @@ fn still_leads(site: &Site, standbys: usize, epoch: u64) -> bool {
 
 /// Waits until every subscriber has everything; `false` when that will not be.
 fn wait(scene: &Scene<'_>, cast: &Cast, stop: &StopFlag) -> bool {
-    let far = |cast: &Cast| cast.subscribers.iter().map(|(_, far, _)| far.messages()).sum::<u64>();
+    let far = |cast: &Cast| cast.subscribers.iter().map(|(_, far)| far.messages()).sum::<u64>();
     let wanted = scene.count * scene.subscribers as u64;
     // Between two messages there may be longer than nothing moves.
     let patience = STUCK + Duration::from_nanos((scene.timing.due(scene.count).0 / scene.count.max(1)) * 2);

@@ -14,6 +14,7 @@ pub(super) fn report(variants: Vec<Variant>) -> Report {
         host: HostReport::default(),
         variants,
         ratios: Vec::new(),
+        curves: Vec::new(),
         layout: Default::default(),
         is_complete: true,
         notices: Vec::new(),

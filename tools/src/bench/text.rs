@@ -19,6 +19,12 @@ pub(super) fn value(value: f64, unit: Unit) -> String {
     }
 }
 
+/// A round time, such as an axis has.
+pub(super) fn round_ns(ns: f64) -> String {
+    // Powers of ten are not exact.
+    Nanos((ns + 0.5) as u64).to_string().replace(".00 ", " ").replace(".0 ", " ")
+}
+
 /// A figure with its interval.
 pub(super) fn figure(figure: &Figure) -> String {
     let [median, low, high] = [figure.interval.median, figure.interval.low, figure.interval.high]
@@ -66,9 +72,14 @@ impl Report {
             writeln!(out, "  {name}: {value}")?;
         }
         self.write_host(out)?;
-        self.write_latencies(out)?;
-        self.write_figures(out)?;
-        for (variant, threads) in &self.layout {
+        if self.curves.is_empty() {
+            self.write_latencies(out)?;
+            self.write_figures(out)?;
+        } else {
+            // What is behind them is in the JSON form and on the page: many times as much.
+            self.write_curves(out)?;
+        }
+        for (variant, threads) in self.layout.iter().filter(|_| self.curves.is_empty()) {
             writeln!(out, "threads, {variant}: {}", threads.join("; "))?;
         }
         for notice in &self.notices {

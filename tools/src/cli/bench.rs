@@ -2,6 +2,7 @@
 
 mod beside;
 mod common;
+mod growth;
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -18,7 +19,8 @@ use crate::day::DayConfig;
 use crate::output::{Output, UsageError};
 
 pub use beside::bench_main;
-use common::Common;
+use common::{Common, Defaults};
+use growth::GrowthArgs;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -48,6 +50,8 @@ enum What {
     Load(LoadArgs),
     /// One feed, many subscribers on this host
     Fanout(FanoutArgs),
+    /// Cost of a message as rate, symbols, orders, sources, subscribers or the journal grow, and what bends first
+    Growth(GrowthArgs),
     /// Two results, figure by figure: how many times B is A
     Compare(CompareArgs),
 }
@@ -197,7 +201,11 @@ impl From<DriverArg> for IoDriver {
 }
 
 pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<Verdict> {
-    let session = args.common.session()?;
+    let defaults = match &args.what {
+        What::Growth(growth) => growth.defaults(),
+        _ => Defaults::USUAL,
+    };
+    let session = args.common.session(defaults)?;
     let report = match &args.what {
         What::Ping(ping) => bench::ping(&session, &ping.checked()?),
         What::Pipe(pipe) => bench::pipe(&session, &pipe.checked()?),
@@ -208,6 +216,7 @@ pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<Verdict> {
         What::Loss(loss) => bench::loss(&session, &loss.checked()?),
         What::Load(load) => bench::load(&session, &load.checked()?),
         What::Fanout(fanout) => bench::fanout(&session, &fanout.checked()?),
+        What::Growth(growth) => bench::growth(&session, &growth.checked()?),
         What::Compare(two) => return two.run(output),
     }?;
     args.common.finish(&report, output)

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use super::common::Common;
+use super::common::{Common, Defaults};
 use crate::bench::{Report, Session};
 use crate::cli::{self, EXIT_CODES};
 use crate::output::Output;
@@ -34,7 +34,7 @@ pub fn bench_main<What: Subcommand>(
         Err(error) => return cli::misunderstood(&error),
     };
     let Cli { json, common, what } = cli;
-    let ended = common.session().and_then(|session| {
+    let ended = common.session(Defaults::USUAL).and_then(|session| {
         let report = run(&session, &what)?;
         common.finish(&report, Output { json })
     });

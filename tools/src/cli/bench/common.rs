@@ -14,23 +14,37 @@ use crate::output::{Output, UsageError, say};
 /// Overrides of the configuration that a benchmark begins with; users' own come after them. A run sets up everything
 /// anew: rings as large as the default would take longer to prepare than the run.
 const SET: [&str; 2] = ["memory.ring_bytes=8MiB", "stat.dir="];
+/// What a benchmark takes where nothing else is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Defaults {
+    pub(super) repeats: u16,
+    pub(super) seconds: f64,
+    pub(super) warm_up: f64,
+    pub(super) host_check: f64,
+}
+
+impl Defaults {
+    /// Of all but `growth`.
+    pub(super) const USUAL: Defaults = Defaults { repeats: 7, seconds: 2.0, warm_up: 0.3, host_check: 1.0 };
+}
+
 /// Longest measurement.
 const MAX_SECONDS: f64 = 600.0;
 
 #[derive(clap::Args)]
 pub(super) struct Common {
-    /// Measure everything so many times, in turn
-    #[arg(long, global = true, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    repeat: u16,
-    /// How long each measurement takes, warming up included
-    #[arg(long, global = true, default_value_t = 2.0)]
-    seconds: f64,
-    /// How much of that is warming up
-    #[arg(long, global = true, default_value_t = 0.3, value_name = "SECONDS")]
-    warm_up: f64,
-    /// How long the host alone is measured, before and after
-    #[arg(long, global = true, default_value_t = 1.0, value_name = "SECONDS")]
-    host_check: f64,
+    /// Measure everything so many times, in turn [default: 7; growth has its own]
+    #[arg(long, global = true, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    repeat: Option<u16>,
+    /// How long each measurement takes, warming up included [default: 2; growth has its own]
+    #[arg(long, global = true)]
+    seconds: Option<f64>,
+    /// How much of that is warming up [default: 0.3; growth has its own]
+    #[arg(long, global = true, value_name = "SECONDS")]
+    warm_up: Option<f64>,
+    /// How long the host alone is measured, before and after [default: 1]
+    #[arg(long, global = true, value_name = "SECONDS")]
+    host_check: Option<f64>,
     /// Pin the busy threads to these cores, and keep no more busy [default: all cores, not pinned]
     #[arg(long, global = true, value_delimiter = ',', value_name = "CORE,…")]
     cores: Vec<usize>,
@@ -79,15 +93,17 @@ impl Common {
         Ok(if report.is_complete { Verdict::Good } else { Verdict::Bad })
     }
 
-    /// How to measure, as asked.
-    pub(super) fn session(&self) -> anyhow::Result<Session> {
+    /// How to measure: as asked, and else by `defaults`.
+    pub(super) fn session(&self, defaults: Defaults) -> anyhow::Result<Session> {
         process::talk_little();
-        let Common { repeat, seconds, warm_up, host_check, cores, idle, dir, set, .. } = self;
-        for (name, value, least) in [
-            ("--seconds", *seconds, 0.001),
-            ("--warm-up", *warm_up, 0.0),
-            ("--host-check", *host_check, 0.001),
-        ] {
+        let Common { cores, idle, dir, set, .. } = self;
+        let repeat = self.repeat.unwrap_or(defaults.repeats);
+        let seconds = self.seconds.unwrap_or(defaults.seconds);
+        let warm_up = self.warm_up.unwrap_or(defaults.warm_up);
+        let host_check = self.host_check.unwrap_or(defaults.host_check);
+        for (name, value, least) in
+            [("--seconds", seconds, 0.001), ("--warm-up", warm_up, 0.0), ("--host-check", host_check, 0.001)]
+        {
             if !(least..=MAX_SECONDS).contains(&value) {
                 let text = format!("{name} is {value}, and must be {least} to {MAX_SECONDS} seconds");
                 return Err(UsageError(text).into());
@@ -106,10 +122,10 @@ impl Common {
             place: Place::new(cores, (*idle).into())?,
             config,
             dir,
-            repeats: usize::from(*repeat),
-            seconds: *seconds,
-            warm_up_seconds: *warm_up,
-            host_check: Duration::from_secs_f64(*host_check),
+            repeats: usize::from(repeat),
+            seconds,
+            warm_up_seconds: warm_up,
+            host_check: Duration::from_secs_f64(host_check),
             stop: process::stop_on_signals()?,
         })
     }
