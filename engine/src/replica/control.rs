@@ -561,7 +561,7 @@ impl Control {
         if let Some(candidacy) = self.candidacy().copied() {
             self.resolve(now, candidacy, found);
         } else if self.gate.is_some() {
-            self.review(found);
+            self.review(now, found);
         } else {
             self.seen = self.seen.max(record.epoch);
             self.settle(now, found);
@@ -606,7 +606,7 @@ impl Control {
         let is_renewal = matches!(self.state, State::Primary { .. });
         if is_renewal && found.revision != candidacy.expected {
             self.state = State::Primary { renewal: None };
-            self.review(found);
+            self.review(now, found);
             return;
         }
         if found.revision == candidacy.expected {
@@ -625,7 +625,7 @@ impl Control {
     }
 
     /// The record was read while this node leads.
-    fn review(&mut self, found: Versioned) {
+    fn review(&mut self, now: Nanos, found: Versioned) {
         let Versioned { record, .. } = found;
         let Some(gate) = &mut self.gate else { return };
         let before = *gate.stored();
@@ -639,7 +639,7 @@ impl Control {
             Standing::Deposed => {
                 self.step_down(Deposed::Record { epoch: record.epoch, primary: record.primary.node });
                 self.seen = self.seen.max(record.epoch);
-                self.settle(Nanos::ZERO, found);
+                self.settle(now, found);
             }
         }
     }
