@@ -55,11 +55,13 @@
 //! | 72 | 8 | incarnation of the standby's journal that is to be replaced: no other heeds it |
 //! | 80 | 18 each | each source, from 0 on: 8 its own number that comes next, 10 its session |
 //!
-//! **Refuse**, to the sender of a datagram with an older epoch, is the common part alone: its epoch is the one promised.
+//! **Refuse**, to the sender of a datagram with an older epoch, is the common part alone: its epoch is the one promised. It is
+//! also the last word of a primary that leads no longer, to all others.
 //!
 //! The end of a session is a frame that takes no number. A flag beside each number says whether that frame is counted
-//! in: 1 for *end* and *verified*, 2 for *committed*, 4 for *previous* and *tail*, 8 for *received*, 16 for *wanted*. Flag 32
-//! of an Ack: its journal meets no history of this session, the sender needs an Image.
+//! in: 1 for *end* and *verified*, 2 for *committed*, 4 for *previous* and *tail*, 8 for *received*, 16 for *wanted*. Flag 64
+//! of an Ack: its journal meets no history of this session, the sender needs an Image. Flag 128: an operator wants the sender
+//! to lead, and the primary is asked to hand over to it.
 //!
 //! Flag 32 says who is *deaf*. In an Append: the primary hears fewer nodes than it takes to commit anything, and whoever
 //! is in sync and heard by others may replace it. In an Ack: the sender has not heard of late whom it sends this to, and
@@ -107,9 +109,9 @@ const FLAG_RECEIVED: u8 = 8;
 const FLAG_WANTED: u8 = 16;
 const FLAG_DEAF: u8 = 32;
 const FLAG_NEEDS_IMAGE: u8 = 64;
+const FLAG_ASKS_TO_LEAD: u8 = 128;
 
 const APPEND_FLAGS: u8 = FLAG_END | FLAG_COMMITTED | FLAG_POSITION | FLAG_DEAF;
-const ACK_FLAGS: u8 = APPEND_FLAGS | FLAG_RECEIVED | FLAG_WANTED | FLAG_NEEDS_IMAGE;
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -261,9 +263,12 @@ pub struct Ack {
     pub is_deaf: bool,
     /// Its journal does not meet the primary's history anywhere: it needs an [`Image`].
     pub needs_image: bool,
+    /// An operator wants the sender to lead: the primary is asked to hand over to it.
+    pub asks_to_lead: bool,
 }
 
-/// An answer to a datagram of an older epoch: the sender promised the epoch of `origin` and heeds no lower one.
+/// The sender promised the epoch of `origin` and heeds no lower one: an answer to a datagram of an older epoch, or the last
+/// word of a primary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refuse {
     /// Who refuses, and the epoch promised.
@@ -501,7 +506,6 @@ impl Ack {
             return Err(Error::Trailing { offset: ACK_BYTES });
         }
         let header = &layout.header;
-        check(header.flags & !ACK_FLAGS == 0, "flags")?;
         check(layout.reserved == U32::ZERO, "reserved")?;
         let wants = layout.wanted != U64::ZERO;
         check(wants || header.flags & FLAG_WANTED == 0, "flags")?;
@@ -514,6 +518,7 @@ impl Ack {
             committed: header.reach(layout.committed, FLAG_COMMITTED)?,
             is_deaf: header.flags & FLAG_DEAF != 0,
             needs_image: header.flags & FLAG_NEEDS_IMAGE != 0,
+            asks_to_lead: header.flags & FLAG_ASKS_TO_LEAD != 0,
         };
         check(ack.received.is_part_of(ack.tail.at), "received (beyond the tail)")?;
         check(ack.verified.is_part_of(ack.received), "verified (beyond received)")?;
@@ -521,7 +526,7 @@ impl Ack {
         check(ack.wanted.is_none_or(|wanted| wanted > ack.received), "wanted (received already)")?;
         let is_hello = ack.origin.epoch == 0;
         check(!is_hello || (ack.received == Reach::NOTHING && !wants), "received (without an epoch)")?;
-        check(!is_hello || !ack.needs_image, "flags")?;
+        check(!is_hello || !(ack.needs_image || ack.asks_to_lead), "flags")?;
         Ok(ack)
     }
 
@@ -533,7 +538,8 @@ impl Ack {
             | flag(self.received, FLAG_RECEIVED)
             | self.wanted.map_or(0, |wanted| flag(wanted, FLAG_WANTED))
             | deaf(self.is_deaf)
-            | if self.needs_image { FLAG_NEEDS_IMAGE } else { 0 };
+            | if self.needs_image { FLAG_NEEDS_IMAGE } else { 0 }
+            | if self.asks_to_lead { FLAG_ASKS_TO_LEAD } else { 0 };
         let layout = AckLayout {
             header: Header::of(&self.origin, ACK, flags),
             tail: PositionLayout::of(&self.tail),
@@ -644,6 +650,7 @@ mod tests {
             committed: to(0x101),
             is_deaf: false,
             needs_image: false,
+            asks_to_lead: false,
         }
     }
 
@@ -750,7 +757,6 @@ mod tests {
             assert_eq!(field(wire, 8, &[2]), "version");
             assert_eq!(field(wire, 9, &[0]), "kind");
             assert_eq!(field(wire, 9, &[5]), "kind");
-            assert_eq!(field(wire, 10, &[0x80]), "flags");
             assert_eq!(field(wire, 11, &[1]), "reserved");
             for len in 0..HEADER_BYTES {
                 let expected = Error::Truncated { needed: HEADER_BYTES, actual: len };
@@ -759,6 +765,9 @@ mod tests {
             let mut damaged = wire.to_vec();
             damaged[4] ^= 1;
             assert_eq!(error(&damaged), Error::Field { name: "check sum (CRC-32C)" });
+        }
+        for wire in [&APPEND_WIRE[..], &REFUSE_WIRE] {
+            assert_eq!(field(wire, 10, &[FLAG_ASKS_TO_LEAD]), "flags");
         }
         assert_eq!(field(&REFUSE_WIRE, 10, &[1]), "flags");
         assert_eq!(field(&REFUSE_WIRE, 10, &[FLAG_DEAF]), "flags");
@@ -843,9 +852,11 @@ mod tests {
         assert_eq!(Datagram::parse(&buffer, crc32c), Ok(Datagram::Ack(hello)));
         assert_eq!(field(&buffer, 80, &[9]), "received (without an epoch)");
         assert_eq!(field(&buffer, 10, &[FLAG_NEEDS_IMAGE]), "flags");
-        let needy = Ack { needs_image: true, ..ack() };
-        assert_eq!(needy.emit(&mut buffer, crc32c), ACK_BYTES);
-        assert_eq!(Datagram::parse(&buffer, crc32c), Ok(Datagram::Ack(needy)));
+        assert_eq!(field(&buffer, 10, &[FLAG_ASKS_TO_LEAD]), "flags");
+        for asking in [Ack { needs_image: true, ..ack() }, Ack { asks_to_lead: true, ..ack() }] {
+            assert_eq!(asking.emit(&mut buffer, crc32c), ACK_BYTES);
+            assert_eq!(Datagram::parse(&buffer, crc32c), Ok(Datagram::Ack(asking)));
+        }
     }
 
     fn image() -> Vec<u8> {

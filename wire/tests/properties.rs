@@ -304,8 +304,10 @@ proptest! {
         let wanted = Some(Reach::to(c.next.saturating_add(hole))).filter(|wanted| wants && *wanted > c);
         let tail = Position { at: d, epoch, crc };
         let (verified, received, committed) = (b, c, a);
-        let needs_image = crc.is_multiple_of(2);
-        let ack = repl::Ack { origin, tail, verified, received, wanted, committed, is_deaf, needs_image };
+        let (needs_image, asks_to_lead) = (crc.is_multiple_of(2), crc.is_multiple_of(3));
+        let ack = repl::Ack {
+            origin, tail, verified, received, wanted, committed, is_deaf, needs_image, asks_to_lead,
+        };
         let refuse = Datagram::Refuse(repl::Refuse { origin });
         let mut bytes = vec![0; 300];
         let sources = (0..words.min(9)).map(|_| (b.next, origin.session));

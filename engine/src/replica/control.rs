@@ -700,10 +700,13 @@ impl Control {
         }
     }
 
-    /// Another node refused this primary: it promised `epoch`. Either somebody took over, or its takeover failed and this
-    /// primary needs an epoch that the node may serve.
+    /// Another node refuses all below `epoch`, which it promised. To a primary: either somebody took over, or its takeover
+    /// failed and this primary needs an epoch that the node may serve. To anybody else: a primary leads no longer.
     pub fn on_refused(&mut self, now: Nanos, epoch: u64) {
-        let Some(gate) = &self.gate else { return };
+        let Some(gate) = &self.gate else {
+            self.on_higher_epoch(now, epoch);
+            return;
+        };
         let is_forged = epoch > self.promised.saturating_add(MAX_LEAP);
         if epoch <= gate.epoch() || is_forged || self.candidacy().is_some() {
             return;

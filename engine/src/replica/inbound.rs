@@ -170,10 +170,11 @@ pub struct Inbound {
     following: Option<Following>,
     /// The journal meets the primary's history nowhere: an image is asked for.
     needs_image: bool,
+    asks_to_lead: bool,
     stash: Stash,
     committed: Reach,
-    /// What the last acknowledgement said: verified, received, wanted.
-    said: Option<(Reach, Reach, Option<Reach>)>,
+    /// What the last acknowledgement was sent for.
+    said: Option<Said>,
     ack_due: Nanos,
     stats: InboundStats,
     broken: Broken,
@@ -200,6 +201,7 @@ impl Inbound {
             promised,
             following: None,
             needs_image: false,
+            asks_to_lead: false,
             stash: Stash::new(config.stash_datagrams, config.max_datagram_bytes),
             committed,
             said: None,
@@ -270,6 +272,11 @@ impl Inbound {
         self.needs_image = true;
         self.stash.clear();
         self.said = None;
+    }
+
+    /// Whether the primary is asked from now on to hand over to this node.
+    pub fn ask_to_lead(&mut self, asks: bool) {
+        self.asks_to_lead = asks;
     }
 
     /// Takes an image. Only what is not known to be committed, or covered by the image, may be given up for it.
@@ -397,6 +404,7 @@ impl Inbound {
             committed: self.committed,
             is_deaf: false,
             needs_image: self.needs_image && self.following.is_some(),
+            asks_to_lead: self.asks_to_lead && self.following.is_some(),
         }
     }
 
@@ -449,6 +457,7 @@ impl Inbound {
             promised,
             following,
             needs_image,
+            asks_to_lead,
             stash: _,
             committed,
             said: _,
@@ -461,7 +470,7 @@ impl Inbound {
                 following;
             (epoch, primary, verified, is_confirmed, head, sent)
         });
-        (me, promised, following, needs_image, committed)
+        (me, promised, following, needs_image, asks_to_lead, committed)
     }
 }
 
@@ -484,9 +493,11 @@ impl std::hash::Hash for Inbound {
     }
 }
 
-/// What an acknowledgement is sent for, when it changes.
-fn says(ack: &repl::Ack) -> (Reach, Reach, Option<Reach>) {
-    (ack.verified, ack.received, ack.wanted)
+/// What an acknowledgement is sent for, when it changes: verified, received, wanted, and whether it asks to lead.
+type Said = (Reach, Reach, Option<Reach>, bool);
+
+fn says(ack: &repl::Ack) -> Said {
+    (ack.verified, ack.received, ack.wanted, ack.asks_to_lead)
 }
 
 impl Following {

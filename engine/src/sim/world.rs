@@ -108,7 +108,10 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64, flaw: Option<Flaw>, trace: Trace) -> World {
-        let plan = Plan::draw(seed);
+        World::of(Plan::draw(seed), seed, flaw, trace)
+    }
+
+    fn of(plan: Plan, seed: u64, flaw: Option<Flaw>, trace: Trace) -> World {
         let nodes = plan.nodes.len();
         let sessions = (0..).map(|publisher| plan.settings.publisher_session(publisher));
         let loads = Loads { sources: sessions.zip(plan.loads.iter().cloned()).collect() };
@@ -688,3 +691,6 @@ impl Host {
 fn count(of: &mut u32, begins: bool) {
     *of = if begins { *of + 1 } else { *of - 1 };
 }
+
+#[cfg(test)]
+mod tests;

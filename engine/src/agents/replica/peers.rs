@@ -33,6 +33,8 @@ pub(super) struct Peer {
     most: SeqNo,
     /// Where it is to begin, if it needs an image.
     image: Option<Chain>,
+    /// When it asked to lead.
+    asked_at: Option<Nanos>,
 }
 
 /// All other nodes.
@@ -78,6 +80,7 @@ impl Peers {
                 cursor: None,
                 most: SeqNo::FIRST,
                 image: None,
+                asked_at: None,
             });
         }
         let (config, me, session) = (plan.stream.clone(), plan.me, plan.session);
@@ -113,7 +116,7 @@ impl Peers {
         for peer in &mut self.list {
             let stream = Outbound::new(&self.config, self.me, self.session, epoch, peer.node);
             peer.stream = Some(stream.map_err(AgentError::failed)?);
-            (peer.cursor, peer.most, peer.image) = (None, SeqNo::FIRST, None);
+            (peer.cursor, peer.most, peer.image, peer.asked_at) = (None, SeqNo::FIRST, None, None);
             // That it was silent while somebody else led says nothing.
             peer.detector.settle(now);
         }
@@ -136,6 +139,9 @@ impl Peers {
     ) {
         let Peers { list, reader, damaged, .. } = self;
         let Some(peer) = list.iter_mut().find(|peer| peer.node == node) else { return };
+        if ack.origin.epoch == gate.epoch() {
+            peer.asked_at = ack.asks_to_lead.then_some(now);
+        }
         let Peer { stream: Some(stream), cursor, .. } = peer else { return };
         let mut history = Streamed { reader, cursor, tail, damaged };
         match stream.on_ack(now, ack, &mut history) {
@@ -159,6 +165,14 @@ impl Peers {
             peer.detector.on_heard(now);
             peer.heard_at = Some(now);
         }
+    }
+
+    /// The member of `stored` that asks to lead. It asks again and again for as long as it wants to.
+    #[inline]
+    pub(super) fn asking(&self, now: Nanos, stored: &Members) -> Option<Member> {
+        let asks = |peer: &&Peer| peer.asked_at.is_some_and(|at| now.since(at) < peer.detector.timeout());
+        let peer = self.list.iter().find(asks)?;
+        stored.as_slice().iter().copied().find(|member| member.node == peer.node)
     }
 
     /// Tells all of them from now on whether this primary is deaf.

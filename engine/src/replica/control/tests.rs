@@ -248,6 +248,17 @@ fn a_forged_higher_epoch_is_looked_up_and_not_believed() {
 }
 
 #[test]
+fn the_last_word_of_a_primary_makes_the_others_look_whom_the_record_names() {
+    let mut register = Register::holding(40, 7, 0, &[0, 1, 2]);
+    let mut heir = standby(1, &mut register);
+    let mut register = Register::holding(41, 8, 1, &[0, 1, 2]);
+    assert_eq!(run(&mut heir, T0, &mut register), [], "it is not due to look");
+    heir.on_refused(T0, 8);
+    let actions = run(&mut heir, T0, &mut register);
+    assert_eq!(actions, [Action::StopAcknowledging(8), Action::Lead { epoch: 8 }]);
+}
+
+#[test]
 fn a_zombie_whose_renewal_is_lost_refuses_the_winner_until_that_renews_its_epoch_too() {
     let mut register = Register::holding(40, 7, 0, &[0, 1, 2]);
     let mut zombie = standby(1, &mut register);
