@@ -10,7 +10,7 @@ local IMAGE_BYTES, IMAGE_SOURCE_BYTES = 80, 18
 local FRAME_HEADER_BYTES, FRAME_ALIGN_BYTES = 64, 8
 local APPEND, ACK, REFUSE, IMAGE = 1, 2, 3, 4
 local FLAG_END, FLAG_COMMITTED, FLAG_POSITION, FLAG_RECEIVED, FLAG_WANTED = 1, 2, 4, 8, 16
-local FLAG_DEAF, FLAG_NEEDS_IMAGE, FLAG_ASKS_TO_LEAD = 32, 64, 128
+local FLAG_DEAF, FLAG_NEEDS_IMAGE = 32, 64
 
 local repl = Proto("seqcast_repl", "Seqcast replication")
 
@@ -30,7 +30,7 @@ local f = {
     wanted_ended = ProtoField.bool("seqcast_repl.flags.wanted", "End of session in wanted", 8, nil, FLAG_WANTED),
     deaf = ProtoField.bool("seqcast_repl.flags.deaf", "Primary cannot go on, or sender does not hear receiver", 8, nil, FLAG_DEAF),
     needs_image = ProtoField.bool("seqcast_repl.flags.needs_image", "Needs an image", 8, nil, FLAG_NEEDS_IMAGE),
-    asks_to_lead = ProtoField.bool("seqcast_repl.flags.asks_to_lead", "Asks the primary to hand over", 8, nil, FLAG_ASKS_TO_LEAD),
+    wish = ProtoField.uint8("seqcast_repl.wish", "Wish", base.DEC, { [0] = "none", [1] = "to lead", [2] = "to leave" }),
     node = ProtoField.uint16("seqcast_repl.node", "Node"),
     session = ProtoField.string("seqcast_repl.session", "Session"),
     epoch = ProtoField.uint64("seqcast_repl.epoch", "Epoch"),
@@ -105,10 +105,7 @@ local function add_header(tree, tvb)
     tree:add_le(f.version, tvb(8, 1))
     tree:add_le(f.kind, tvb(9, 1))
     local flags = tree:add_le(f.flags, tvb(10, 1))
-    local all = {
-        f.end_ended, f.committed_ended, f.position_ended, f.received_ended, f.wanted_ended, f.deaf, f.needs_image,
-        f.asks_to_lead,
-    }
+    local all = { f.end_ended, f.committed_ended, f.position_ended, f.received_ended, f.wanted_ended, f.deaf, f.needs_image }
     for _, flag in ipairs(all) do
         flags:add_le(flag, tvb(10, 1))
     end

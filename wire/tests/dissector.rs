@@ -66,18 +66,9 @@ fn datagrams() -> Vec<Vec<u8>> {
     let tail = Position { at: to(7), ..tail };
     let (received, wanted) = (to(6), Some(to(9)));
     let (verified, committed) = (to(5), to(4));
-    let (is_deaf, needs_image, asks_to_lead) = (false, false, true);
-    let ack = Ack {
-        origin: origin(1, 9),
-        tail,
-        verified,
-        received,
-        wanted,
-        committed,
-        is_deaf,
-        needs_image,
-        asks_to_lead,
-    };
+    let (is_deaf, needs_image, wish) = (false, false, Some(Wish::Lead));
+    let ack =
+        Ack { origin: origin(1, 9), tail, verified, received, wanted, committed, is_deaf, needs_image, wish };
     let nothing = Reach::NOTHING;
     let hello = Ack {
         origin: origin(1, 0),
@@ -85,7 +76,7 @@ fn datagrams() -> Vec<Vec<u8>> {
         received: nothing,
         wanted: None,
         is_deaf: true,
-        asks_to_lead: false,
+        wish: None,
         ..ack
     };
     let refuse = Refuse { origin: origin(0, 10) };
@@ -168,7 +159,7 @@ fn tshark_reads_every_field() {
         [
             "1\t2\tMDREPL0001\t9\t0x0000000000000abc\t1\t0x00",
             "1\t2\tMDREPL0001\t9\t0x0000000000000abc\t1\t0x25",
-            "2\t1\tMDREPL0001\t9\t0x0000000000000abc\t1\t0x80",
+            "2\t1\tMDREPL0001\t9\t0x0000000000000abc\t1\t0x00",
             "2\t1\tMDREPL0001\t0\t0x0000000000000abc\t1\t0x20",
             "3\t0\tMDREPL0001\t10\t0x0000000000000abc\t1\t0x00",
         ]

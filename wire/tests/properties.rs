@@ -304,9 +304,10 @@ proptest! {
         let wanted = Some(Reach::to(c.next.saturating_add(hole))).filter(|wanted| wants && *wanted > c);
         let tail = Position { at: d, epoch, crc };
         let (verified, received, committed) = (b, c, a);
-        let (needs_image, asks_to_lead) = (crc.is_multiple_of(2), crc.is_multiple_of(3));
+        let needs_image = crc.is_multiple_of(2);
+        let wish = [None, Some(repl::Wish::Lead), Some(repl::Wish::Leave)][crc as usize % 3];
         let ack = repl::Ack {
-            origin, tail, verified, received, wanted, committed, is_deaf, needs_image, asks_to_lead,
+            origin, tail, verified, received, wanted, committed, is_deaf, needs_image, wish,
         };
         let refuse = Datagram::Refuse(repl::Refuse { origin });
         let mut bytes = vec![0; 300];

@@ -18,6 +18,7 @@ use seqcast_wire::{SeqNo, Session};
 use self::operator::{Promoting, Retiring};
 use self::own::{Followed, OwnError};
 use self::peers::{Peer, Peers, Review};
+use super::departure::Departure;
 use super::ingress::Watermarks;
 use super::journal::{Promises, Rebirth, Retired};
 use super::leadership::{Admission, Directive, Directives, Lead};
@@ -87,6 +88,8 @@ pub struct ReplicaPlan {
     pub ended: Flag,
     /// Raised when there is nothing left to do.
     pub over: Flag,
+    /// Of the process, when it is about to end.
+    pub departure: Departure,
     /// The cold side of the journal.
     pub promises: Promises,
     /// The coordinator; none for a node that is alone.
@@ -125,6 +128,7 @@ pub struct Replica<D> {
     admission: Admission,
     ended: Flag,
     over: Flag,
+    departure: Departure,
     promises: Promises,
     coordinator: Option<CoordinatorClient>,
     desk: Desk,
@@ -216,6 +220,7 @@ impl<D: Driver> Replica<D> {
             admission: plan.admission,
             ended: plan.ended,
             over: plan.over,
+            departure: plan.departure,
             promises: plan.promises,
             coordinator: plan.coordinator,
             desk: plan.desk,
@@ -594,6 +599,7 @@ impl<D: Driver + Send> Agent for Replica<D> {
     fn do_work(&mut self, now: Nanos) -> Result<usize, AgentError> {
         let mut work = self.receive(now)?;
         self.attend(now);
+        self.depart(now);
         self.control.poll(now);
         self.act(now)?;
         work += self.append()?;

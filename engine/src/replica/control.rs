@@ -24,7 +24,7 @@ const MAX_ACTIONS: usize = 16;
 /// Epochs grow by takeovers: a datagram that speaks of one so far ahead is forged.
 const MAX_LEAP: u64 = 1 << 32;
 
-/// Who lets others take over first reads the record this often: nobody tells it when they have.
+/// Who waits for others to change the record reads it this often: nobody tells it when they have.
 const LOOK_EVERY: Nanos = Nanos::from_micros(500);
 
 /// A primary has this many staggers to renew its epoch when a member has promised a higher one.
@@ -698,6 +698,11 @@ impl Control {
         if epoch > self.known.map_or(0, |known| known.record.epoch) {
             self.read_due = self.read_due.min(now);
         }
+    }
+
+    /// Somebody waits for a change of the record: it is read soon.
+    pub fn look_soon(&mut self, now: Nanos) {
+        self.read_due = self.read_due.min(now + LOOK_EVERY);
     }
 
     /// Another node refuses all below `epoch`, which it promised. To a primary: either somebody took over, or its takeover

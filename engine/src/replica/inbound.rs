@@ -170,7 +170,7 @@ pub struct Inbound {
     following: Option<Following>,
     /// The journal meets the primary's history nowhere: an image is asked for.
     needs_image: bool,
-    asks_to_lead: bool,
+    wish: Option<repl::Wish>,
     stash: Stash,
     committed: Reach,
     /// What the last acknowledgement was sent for.
@@ -201,7 +201,7 @@ impl Inbound {
             promised,
             following: None,
             needs_image: false,
-            asks_to_lead: false,
+            wish: None,
             stash: Stash::new(config.stash_datagrams, config.max_datagram_bytes),
             committed,
             said: None,
@@ -274,9 +274,9 @@ impl Inbound {
         self.said = None;
     }
 
-    /// Whether the primary is asked from now on to hand over to this node.
-    pub fn ask_to_lead(&mut self, asks: bool) {
-        self.asks_to_lead = asks;
+    /// What the primary is asked for from now on.
+    pub fn wish(&mut self, wish: Option<repl::Wish>) {
+        self.wish = wish;
     }
 
     /// Takes an image. Only what is not known to be committed, or covered by the image, may be given up for it.
@@ -404,7 +404,7 @@ impl Inbound {
             committed: self.committed,
             is_deaf: false,
             needs_image: self.needs_image && self.following.is_some(),
-            asks_to_lead: self.asks_to_lead && self.following.is_some(),
+            wish: self.wish.filter(|_| self.following.is_some()),
         }
     }
 
@@ -457,7 +457,7 @@ impl Inbound {
             promised,
             following,
             needs_image,
-            asks_to_lead,
+            wish,
             stash: _,
             committed,
             said: _,
@@ -470,7 +470,7 @@ impl Inbound {
                 following;
             (epoch, primary, verified, is_confirmed, head, sent)
         });
-        (me, promised, following, needs_image, asks_to_lead, committed)
+        (me, promised, following, needs_image, wish, committed)
     }
 }
 
@@ -493,11 +493,11 @@ impl std::hash::Hash for Inbound {
     }
 }
 
-/// What an acknowledgement is sent for, when it changes: verified, received, wanted, and whether it asks to lead.
-type Said = (Reach, Reach, Option<Reach>, bool);
+/// What an acknowledgement is sent for, when it changes: verified, received, wanted, and a wish.
+type Said = (Reach, Reach, Option<Reach>, Option<repl::Wish>);
 
 fn says(ack: &repl::Ack) -> Said {
-    (ack.verified, ack.received, ack.wanted, ack.asks_to_lead)
+    (ack.verified, ack.received, ack.wanted, ack.wish)
 }
 
 impl Following {

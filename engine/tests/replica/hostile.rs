@@ -91,7 +91,7 @@ fn numbers_at_the_end_of_their_range_are_no_special_case() {
         committed: to(1),
         is_deaf: false,
         needs_image: false,
-        asks_to_lead: false,
+        wish: None,
     };
     for _ in 0..3 {
         primary.on_ack(NOW, &ack);

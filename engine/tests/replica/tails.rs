@@ -2,6 +2,7 @@
 
 use seqcast_engine::replica::{AppendOutcome, Divergence, Inbound, Position, Reach};
 use seqcast_engine::time::Nanos;
+use seqcast_wire::repl::Wish;
 
 use crate::support::*;
 
@@ -452,15 +453,19 @@ fn a_standby_acknowledges_once_it_has_seen_where_it_stands_in_the_primarys_histo
 }
 
 #[test]
-fn who_is_to_lead_says_so_at_once_and_until_it_does_not_want_to_any_more() {
+fn a_wish_is_told_at_once_and_again_until_there_is_none() {
     let (primary, mut standby) = meet(&[9, 9], &[], 1);
     standby.on(&primary.append(1, 3));
-    assert!(!standby.ack(NOW, None).unwrap().asks_to_lead);
+    assert_eq!(standby.ack(NOW, None).unwrap().wish, None);
     assert_eq!(standby.ack(NOW, None), None, "nothing is due");
-    standby.inbound.ask_to_lead(true);
-    assert!(standby.ack(NOW, None).unwrap().asks_to_lead);
+    standby.inbound.wish(Some(Wish::Lead));
+    assert_eq!(standby.ack(NOW, None).unwrap().wish, Some(Wish::Lead));
     assert_eq!(standby.ack(NOW, None), None, "it was said");
-    assert!(standby.ack(NOW + Nanos::from_secs(1), None).unwrap().asks_to_lead, "it is said again");
-    standby.inbound.ask_to_lead(false);
-    assert!(!standby.ack(NOW + Nanos::from_secs(1), None).unwrap().asks_to_lead);
+    assert_eq!(
+        standby.ack(NOW + Nanos::from_secs(1), None).unwrap().wish,
+        Some(Wish::Lead),
+        "it is said again"
+    );
+    standby.inbound.wish(None);
+    assert_eq!(standby.ack(NOW + Nanos::from_secs(1), None).unwrap().wish, None);
 }

@@ -19,6 +19,7 @@ fn words(why: Suspect) -> &'static str {
         Suspect::Silent => "silent for too long",
         Suspect::Lagging => "it does not keep up",
         Suspect::Deaf => "it hears too few nodes, or not the coordinator",
+        Suspect::Leaving => "it leaves",
         Suspect::Operator => "an operator's command",
     }
 }
@@ -43,6 +44,8 @@ impl<D: Driver> Replica<D> {
     pub(super) fn tell_notice(&self, notice: &Notice) {
         match *notice {
             Notice::Following { primary, .. } => self.tell(What::Role, Some(primary.node), "it is primary"),
+            // That it has left is told when it has.
+            Notice::Suspected { why: Suspect::Leaving, .. } => {}
             Notice::Suspected { node, why } => self.tell(What::Suspected, Some(node), words(why)),
             Notice::Standing { .. } => self.tell(What::Role, None, "it stands for a new epoch"),
             Notice::Leading { .. } => self.tell(What::Role, None, "the record names this node"),

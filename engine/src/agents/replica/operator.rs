@@ -1,4 +1,4 @@
-//! What operators want: that a node leads, or that the primary leads no longer.
+//! What operators want: that a node leads, that the primary leads no longer, or that a node goes.
 
 use super::peers::Peer;
 use super::{Replica, gate_number};
@@ -6,6 +6,7 @@ use crate::agents::links::{CommandOutcome, OperatorCommand};
 use crate::io::Driver;
 use crate::replica::{CommitGate, Member, Role};
 use crate::time::Nanos;
+use seqcast_wire::repl::Wish;
 
 /// A command that is not done by then is given up.
 const COMMAND_TIMEOUT: Nanos = Nanos::from_secs(3);
@@ -14,7 +15,8 @@ const ASK_FOR: Nanos = Nanos::from_secs(1);
 
 /// A primary that is to lead no longer.
 pub(super) struct Retiring {
-    ticket: u64,
+    /// The command; none when its process is about to end.
+    ticket: Option<u64>,
     until: Nanos,
 }
 
@@ -36,7 +38,7 @@ impl<D: Driver> Replica<D> {
             OperatorCommand::Promote
                 if self.primary().is_some_and(|primary| primary.detector.suspected().is_none()) =>
             {
-                self.inbound.ask_to_lead(true);
+                self.inbound.wish(Some(Wish::Lead));
                 self.promoting = Some(Promoting { ticket, until, asks_until: Some(now + ASK_FOR) });
                 None
             }
@@ -48,7 +50,7 @@ impl<D: Driver> Replica<D> {
                 Some(CommandOutcome::Refused("the record does not list this node as it is: it may not lead"))
             }
             OperatorCommand::Retire if is_primary && self.endpoint.is_some() => {
-                self.retiring = Some(Retiring { ticket, until });
+                self.retiring = Some(Retiring { ticket: Some(ticket), until });
                 None
             }
             OperatorCommand::Retire => Some(CommandOutcome::Refused("this node is not primary, or is alone")),
@@ -76,7 +78,12 @@ impl<D: Driver> Replica<D> {
             return;
         }
         if let Some(Retiring { ticket, .. }) = self.retiring.take_if(|retiring| now >= retiring.until) {
-            self.desk.answer(ticket, CommandOutcome::Refused("no standby could take over in time"));
+            match ticket {
+                Some(ticket) => {
+                    self.desk.answer(ticket, CommandOutcome::Refused("no standby could take over in time"));
+                }
+                None => self.departure.allow(),
+            }
             return;
         }
         let end = gate_number(self.tail().at);
@@ -85,11 +92,7 @@ impl<D: Driver> Replica<D> {
             return;
         }
         let stored = *gate.stored();
-        let is_heir = |member: &Member| {
-            let peer = self.peers.list.iter().find(|peer| peer.node == member.node);
-            peer.is_some_and(|peer| peer.detector.suspected().is_none())
-        };
-        let anybody = || stored.as_slice().iter().copied().find(is_heir);
+        let anybody = || stored.as_slice().iter().copied().find(|member| self.may_inherit(member));
         if let Some(heir) = self.peers.asking(now, &stored).or_else(anybody) {
             self.control.on_hand_over(heir);
         }
@@ -97,7 +100,7 @@ impl<D: Driver> Replica<D> {
 
     /// It leads no longer.
     pub(super) fn end_retirement(&mut self) {
-        if let Some(Retiring { ticket, .. }) = self.retiring.take() {
+        if let Some(Retiring { ticket: Some(ticket), .. }) = self.retiring.take() {
             self.desk.answer(ticket, CommandOutcome::Done("another node is primary"));
         }
     }
@@ -111,7 +114,7 @@ impl<D: Driver> Replica<D> {
         }
         let is_dead = self.primary().is_some_and(|primary| primary.detector.suspected().is_some());
         if asks_until.is_some_and(|asks_until| is_dead || now >= asks_until) {
-            self.inbound.ask_to_lead(false);
+            self.inbound.wish(None);
             self.promoting = Some(Promoting { ticket, until, asks_until: None });
             self.control.on_promote(now);
         }
@@ -123,9 +126,42 @@ impl<D: Driver> Replica<D> {
     }
 
     fn end_promotion(&mut self, outcome: CommandOutcome) {
-        self.inbound.ask_to_lead(false);
+        self.inbound.wish(None);
         if let Some(Promoting { ticket, .. }) = self.promoting.take() {
             self.desk.answer(ticket, outcome);
         }
+    }
+
+    /// The process is about to end: this node hands over if it leads, and leaves the in-sync set, so that nobody waits for it.
+    /// Where that helps nobody it goes at once.
+    pub(super) fn depart(&mut self, now: Nanos) {
+        if !self.departure.is_asked() || self.departure.is_allowed() {
+            return;
+        }
+        let min_in_sync = self.control.min_in_sync();
+        let set = self.control.known().map(|known| known.record.in_sync).unwrap_or_default();
+        let is_listed = set.as_slice().iter().any(|member| member.node == self.me.node);
+        match self.control.role() {
+            _ if self.endpoint.is_none() => self.departure.allow(),
+            Role::Primary if !set.as_slice().iter().any(|member| self.may_inherit(member)) => {
+                self.departure.allow();
+            }
+            Role::Primary if self.retiring.is_none() => {
+                self.retiring = Some(Retiring { ticket: None, until: now + COMMAND_TIMEOUT });
+            }
+            Role::Standby { .. } if !is_listed || set.len() <= min_in_sync => self.departure.allow(),
+            Role::Standby { .. } => {
+                self.inbound.wish(Some(Wish::Leave));
+                self.control.look_soon(now);
+            }
+            // It is on its way to one of these.
+            Role::Primary | Role::Joining | Role::Candidate => {}
+        }
+    }
+
+    /// Whether `member` is another node that is there and stays.
+    fn may_inherit(&self, member: &Member) -> bool {
+        let peer = self.peers.list.iter().find(|peer| peer.node == member.node);
+        peer.is_some_and(|peer| peer.detector.suspected().is_none() && !peer.leaves())
     }
 }
