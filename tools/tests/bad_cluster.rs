@@ -295,6 +295,7 @@ fn forged(rng: &mut impl Rng, session: Session, node: u16) -> Vec<u8> {
                 committed: reach,
                 is_deaf: false,
                 needs_image: false,
+                wish: None,
             };
             ack.emit(&mut buffer, crc32c::crc32c)
         }

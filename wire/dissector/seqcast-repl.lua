@@ -30,6 +30,7 @@ local f = {
     wanted_ended = ProtoField.bool("seqcast_repl.flags.wanted", "End of session in wanted", 8, nil, FLAG_WANTED),
     deaf = ProtoField.bool("seqcast_repl.flags.deaf", "Primary cannot go on, or sender does not hear receiver", 8, nil, FLAG_DEAF),
     needs_image = ProtoField.bool("seqcast_repl.flags.needs_image", "Needs an image", 8, nil, FLAG_NEEDS_IMAGE),
+    wish = ProtoField.uint8("seqcast_repl.wish", "Wish", base.DEC, { [0] = "none", [1] = "to lead", [2] = "to leave" }),
     node = ProtoField.uint16("seqcast_repl.node", "Node"),
     session = ProtoField.string("seqcast_repl.session", "Session"),
     epoch = ProtoField.uint64("seqcast_repl.epoch", "Epoch"),

@@ -9,7 +9,7 @@
 //! | 8 | 1 | version: 1 |
 //! | 9 | 1 | kind: 1 Append, 2 Ack, 3 Refuse, 4 Image |
 //! | 10 | 1 | flags, see below; the others are zero |
-//! | 11 | 1 | zero |
+//! | 11 | 1 | *wish* of an Ack: 0 none, 1 to lead, 2 to leave the in-sync set; zero in all others |
 //! | 12 | 2 | node that sends it |
 //! | 14 | 10 | session |
 //! | 24 | 8 | epoch |
@@ -55,10 +55,11 @@
 //! | 72 | 8 | incarnation of the standby's journal that is to be replaced: no other heeds it |
 //! | 80 | 18 each | each source, from 0 on: 8 its own number that comes next, 10 its session |
 //!
-//! **Refuse**, to the sender of a datagram with an older epoch, is the common part alone: its epoch is the one promised.
+//! **Refuse**, to the sender of a datagram with an older epoch, is the common part alone: its epoch is the one promised. It is
+//! also the last word of a primary that leads no longer, to all others.
 //!
 //! The end of a session is a frame that takes no number. A flag beside each number says whether that frame is counted
-//! in: 1 for *end* and *verified*, 2 for *committed*, 4 for *previous* and *tail*, 8 for *received*, 16 for *wanted*. Flag 32
+//! in: 1 for *end* and *verified*, 2 for *committed*, 4 for *previous* and *tail*, 8 for *received*, 16 for *wanted*. Flag 64
 //! of an Ack: its journal meets no history of this session, the sender needs an Image.
 //!
 //! Flag 32 says who is *deaf*. In an Append: the primary hears fewer nodes than it takes to commit anything, and whoever
@@ -119,7 +120,7 @@ struct Header {
     version: u8,
     kind: u8,
     flags: u8,
-    reserved: u8,
+    wish: u8,
     node: U16,
     session: Session,
     epoch: U64,
@@ -261,9 +262,24 @@ pub struct Ack {
     pub is_deaf: bool,
     /// Its journal does not meet the primary's history anywhere: it needs an [`Image`].
     pub needs_image: bool,
+    /// What the sender asks of the primary.
+    pub wish: Option<Wish>,
 }
 
-/// An answer to a datagram of an older epoch: the sender promised the epoch of `origin` and heeds no lower one.
+/// What a standby asks of its primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Wish {
+    /// To hand over to it: an operator wants it to lead.
+    Lead,
+    /// To take it out of the in-sync set: its process is about to end.
+    Leave,
+}
+
+const WISH_LEAD: u8 = 1;
+const WISH_LEAVE: u8 = 2;
+
+/// The sender promised the epoch of `origin` and heeds no lower one: an answer to a datagram of an older epoch, or the last
+/// word of a primary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refuse {
     /// Who refuses, and the epoch promised.
@@ -297,7 +313,7 @@ impl<'a> Datagram<'a> {
         check(header.magic == MAGIC, "magic")?;
         check(header.version == VERSION, "version")?;
         check(header.crc.get() == crc32c(&datagram[CRC_FROM..]), "check sum (CRC-32C)")?;
-        check(header.reserved == 0, "reserved")?;
+        check(header.wish == 0 || header.kind == ACK, "reserved")?;
         match header.kind {
             APPEND => Append::read(datagram).map(Datagram::Append),
             ACK => Ack::read(datagram).map(Datagram::Ack),
@@ -330,7 +346,7 @@ impl Header {
             version: VERSION,
             kind,
             flags,
-            reserved: 0,
+            wish: 0,
             node: origin.node.into(),
             session: origin.session,
             epoch: origin.epoch.into(),
@@ -501,10 +517,10 @@ impl Ack {
             return Err(Error::Trailing { offset: ACK_BYTES });
         }
         let header = &layout.header;
-        check(header.flags & !ACK_FLAGS == 0, "flags")?;
         check(layout.reserved == U32::ZERO, "reserved")?;
         let wants = layout.wanted != U64::ZERO;
         check(wants || header.flags & FLAG_WANTED == 0, "flags")?;
+        check(header.flags & !ACK_FLAGS == 0, "flags")?;
         let ack = Ack {
             origin: header.origin(),
             tail: header.position(&layout.tail)?,
@@ -514,6 +530,11 @@ impl Ack {
             committed: header.reach(layout.committed, FLAG_COMMITTED)?,
             is_deaf: header.flags & FLAG_DEAF != 0,
             needs_image: header.flags & FLAG_NEEDS_IMAGE != 0,
+            wish: match header.wish {
+                WISH_LEAD => Some(Wish::Lead),
+                WISH_LEAVE => Some(Wish::Leave),
+                _ => None,
+            },
         };
         check(ack.received.is_part_of(ack.tail.at), "received (beyond the tail)")?;
         check(ack.verified.is_part_of(ack.received), "verified (beyond received)")?;
@@ -522,6 +543,7 @@ impl Ack {
         let is_hello = ack.origin.epoch == 0;
         check(!is_hello || (ack.received == Reach::NOTHING && !wants), "received (without an epoch)")?;
         check(!is_hello || !ack.needs_image, "flags")?;
+        check(header.wish == 0 || (!is_hello && ack.wish.is_some()), "wish")?;
         Ok(ack)
     }
 
@@ -534,8 +556,13 @@ impl Ack {
             | self.wanted.map_or(0, |wanted| flag(wanted, FLAG_WANTED))
             | deaf(self.is_deaf)
             | if self.needs_image { FLAG_NEEDS_IMAGE } else { 0 };
+        let wish = match self.wish {
+            None => 0,
+            Some(Wish::Lead) => WISH_LEAD,
+            Some(Wish::Leave) => WISH_LEAVE,
+        };
         let layout = AckLayout {
-            header: Header::of(&self.origin, ACK, flags),
+            header: Header { wish, ..Header::of(&self.origin, ACK, flags) },
             tail: PositionLayout::of(&self.tail),
             reserved: U32::ZERO,
             verified: self.verified.next.value().into(),
@@ -644,6 +671,7 @@ mod tests {
             committed: to(0x101),
             is_deaf: false,
             needs_image: false,
+            wish: None,
         }
     }
 
@@ -751,7 +779,6 @@ mod tests {
             assert_eq!(field(wire, 9, &[0]), "kind");
             assert_eq!(field(wire, 9, &[5]), "kind");
             assert_eq!(field(wire, 10, &[0x80]), "flags");
-            assert_eq!(field(wire, 11, &[1]), "reserved");
             for len in 0..HEADER_BYTES {
                 let expected = Error::Truncated { needed: HEADER_BYTES, actual: len };
                 assert_eq!(error(&wire[..len]), expected);
@@ -760,6 +787,10 @@ mod tests {
             damaged[4] ^= 1;
             assert_eq!(error(&damaged), Error::Field { name: "check sum (CRC-32C)" });
         }
+        for wire in [&APPEND_WIRE[..], &REFUSE_WIRE] {
+            assert_eq!(field(wire, 11, &[1]), "reserved");
+        }
+        assert_eq!(field(&ACK_WIRE, 11, &[3]), "wish");
         assert_eq!(field(&REFUSE_WIRE, 10, &[1]), "flags");
         assert_eq!(field(&REFUSE_WIRE, 10, &[FLAG_DEAF]), "flags");
         assert_eq!(field(&APPEND_WIRE, 10, &[FLAG_NEEDS_IMAGE]), "flags");
@@ -843,9 +874,12 @@ mod tests {
         assert_eq!(Datagram::parse(&buffer, crc32c), Ok(Datagram::Ack(hello)));
         assert_eq!(field(&buffer, 80, &[9]), "received (without an epoch)");
         assert_eq!(field(&buffer, 10, &[FLAG_NEEDS_IMAGE]), "flags");
-        let needy = Ack { needs_image: true, ..ack() };
-        assert_eq!(needy.emit(&mut buffer, crc32c), ACK_BYTES);
-        assert_eq!(Datagram::parse(&buffer, crc32c), Ok(Datagram::Ack(needy)));
+        assert_eq!(field(&buffer, 11, &[WISH_LEAVE]), "wish");
+        let wishing = |wish| Ack { wish: Some(wish), ..ack() };
+        for asking in [Ack { needs_image: true, ..ack() }, wishing(Wish::Lead), wishing(Wish::Leave)] {
+            assert_eq!(asking.emit(&mut buffer, crc32c), ACK_BYTES);
+            assert_eq!(Datagram::parse(&buffer, crc32c), Ok(Datagram::Ack(asking)));
+        }
     }
 
     fn image() -> Vec<u8> {

@@ -66,8 +66,9 @@ fn datagrams() -> Vec<Vec<u8>> {
     let tail = Position { at: to(7), ..tail };
     let (received, wanted) = (to(6), Some(to(9)));
     let (verified, committed) = (to(5), to(4));
-    let (is_deaf, needs_image) = (false, false);
-    let ack = Ack { origin: origin(1, 9), tail, verified, received, wanted, committed, is_deaf, needs_image };
+    let (is_deaf, needs_image, wish) = (false, false, Some(Wish::Lead));
+    let ack =
+        Ack { origin: origin(1, 9), tail, verified, received, wanted, committed, is_deaf, needs_image, wish };
     let nothing = Reach::NOTHING;
     let hello = Ack {
         origin: origin(1, 0),
@@ -75,6 +76,7 @@ fn datagrams() -> Vec<Vec<u8>> {
         received: nothing,
         wanted: None,
         is_deaf: true,
+        wish: None,
         ..ack
     };
     let refuse = Refuse { origin: origin(0, 10) };

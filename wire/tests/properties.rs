@@ -305,7 +305,10 @@ proptest! {
         let tail = Position { at: d, epoch, crc };
         let (verified, received, committed) = (b, c, a);
         let needs_image = crc.is_multiple_of(2);
-        let ack = repl::Ack { origin, tail, verified, received, wanted, committed, is_deaf, needs_image };
+        let wish = [None, Some(repl::Wish::Lead), Some(repl::Wish::Leave)][crc as usize % 3];
+        let ack = repl::Ack {
+            origin, tail, verified, received, wanted, committed, is_deaf, needs_image, wish,
+        };
         let refuse = Datagram::Refuse(repl::Refuse { origin });
         let mut bytes = vec![0; 300];
         let sources = (0..words.min(9)).map(|_| (b.next, origin.session));

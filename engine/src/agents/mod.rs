@@ -18,6 +18,7 @@
 mod acknowledge;
 mod batch;
 pub mod books;
+pub mod departure;
 pub mod egress;
 pub mod event;
 pub mod ingress;

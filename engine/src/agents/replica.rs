@@ -6,6 +6,7 @@
 //! without others.
 
 mod account;
+mod operator;
 mod own;
 mod peers;
 
@@ -14,12 +15,14 @@ use std::net::SocketAddrV4;
 use seqcast_wire::repl::{self, Datagram};
 use seqcast_wire::{SeqNo, Session};
 
+use self::operator::{Promoting, Retiring};
 use self::own::{Followed, OwnError};
 use self::peers::{Peer, Peers, Review};
+use super::departure::Departure;
 use super::ingress::Watermarks;
 use super::journal::{Promises, Rebirth, Retired};
 use super::leadership::{Admission, Directive, Directives, Lead};
-use super::links::{CommandOutcome, Desk, LinkChange};
+use super::links::{Desk, LinkChange};
 use super::meter::Meter;
 use super::status::What;
 use super::steward::CoordinatorClient;
@@ -85,6 +88,8 @@ pub struct ReplicaPlan {
     pub ended: Flag,
     /// Raised when there is nothing left to do.
     pub over: Flag,
+    /// Of the process, when it is about to end.
+    pub departure: Departure,
     /// The cold side of the journal.
     pub promises: Promises,
     /// The coordinator; none for a node that is alone.
@@ -123,14 +128,15 @@ pub struct Replica<D> {
     admission: Admission,
     ended: Flag,
     over: Flag,
+    departure: Departure,
     promises: Promises,
     coordinator: Option<CoordinatorClient>,
     desk: Desk,
     wall: WallClock,
-    /// An operator wants this primary to hand over: the ticket of the command, and when it is given up.
-    retiring: Option<(u64, Nanos)>,
+    /// An operator wants this primary to hand over.
+    retiring: Option<Retiring>,
     /// An operator wants this node to take over.
-    promoting: Option<(u64, Nanos)>,
+    promoting: Option<Promoting>,
     /// As new primary: the end of what it inherited, until that is committed.
     inherited: Option<SeqNo>,
     was_admitting: bool,
@@ -214,6 +220,7 @@ impl<D: Driver> Replica<D> {
             admission: plan.admission,
             ended: plan.ended,
             over: plan.over,
+            departure: plan.departure,
             promises: plan.promises,
             coordinator: plan.coordinator,
             desk: plan.desk,
@@ -411,11 +418,9 @@ impl<D: Driver> Replica<D> {
         self.hearing.settle();
         self.peers.lead(now, epoch)?;
         self.retiring = None;
+        self.promoted();
         self.inherited = Some(gate_number(self.tail().at));
         self.counts.takeovers += 1;
-        if let Some((ticket, _)) = self.promoting.take() {
-            self.desk.answer(ticket, CommandOutcome::Done("this node is primary"));
-        }
         let Some(journal) = &self.journal else { return Ok(()) };
         let chain = journal.chain();
         for listener in &self.listeners {
@@ -430,9 +435,8 @@ impl<D: Driver> Replica<D> {
         self.admission.set(0);
         self.was_admitting = false;
         self.peers.rest();
-        if let Some((ticket, _)) = self.retiring.take() {
-            self.desk.answer(ticket, CommandOutcome::Done("another node is primary"));
-        }
+        self.resign();
+        self.end_retirement();
         self.listeners.iter().try_for_each(|listener| give(listener, Directive::Rest))
     }
 
@@ -476,6 +480,7 @@ impl<D: Driver> Replica<D> {
     fn commit(&mut self, now: Nanos) -> usize {
         let (tail, durable) = (self.tail(), self.durable());
         let published = self.watermarks.published.load();
+        let hands_over = self.hands_over(now);
         let Some(gate) = self.control.gate_mut() else { return 0 };
         let end = gate_number(tail.at);
         gate.on_numbered(end);
@@ -483,7 +488,7 @@ impl<D: Driver> Replica<D> {
         gate.on_durable(gate_number(durable));
         gate.on_published(published.min(gate.committed()));
         let (committed, epoch) = (gate.committed(), gate.epoch());
-        let is_admitting = gate.admitting().is_ok() && self.retiring.is_none();
+        let is_admitting = gate.admitting().is_ok() && !hands_over;
         self.admission.set(if is_admitting { epoch } else { 0 });
         let local = *gate.local();
         let committed = reach_up_to(committed, tail.at);
@@ -594,6 +599,7 @@ impl<D: Driver + Send> Agent for Replica<D> {
     fn do_work(&mut self, now: Nanos) -> Result<usize, AgentError> {
         let mut work = self.receive(now)?;
         self.attend(now);
+        self.depart(now);
         self.control.poll(now);
         self.act(now)?;
         work += self.append()?;
@@ -602,7 +608,7 @@ impl<D: Driver + Send> Agent for Replica<D> {
             self.review(now);
         } else {
             work += self.stand_by(now);
-            self.give_up_commands(now);
+            self.promote(now);
         }
         self.act(now)?;
         self.refuse(now);

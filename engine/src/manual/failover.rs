@@ -39,7 +39,8 @@
 //! A primary that was frozen or cut off meanwhile can only repeat what is committed: no member acknowledges its epoch any
 //! more. A member that promised an epoch and did not win it refuses the lower one for good; the primary learns of it and
 //! takes a new epoch of its own. `seqcast retire` hands over in order: the primary drains, names a standby in the
-//! record, and that takes over without a gap.
+//! record, and that takes over without a gap. So does `seqcast promote`: the standby asks the primary for the lead in its
+//! acknowledgements. One that does not hand over within a second, or is not heard, is deposed as in a takeover.
 //!
 //! What the simulator (`seqcast sim`) found in the first version of these rules stands in the code as comments and in the
 //! tests: a standby may join the set only when it has everything that the primary *inherited*, not only what that knows to

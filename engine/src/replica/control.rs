@@ -24,7 +24,7 @@ const MAX_ACTIONS: usize = 16;
 /// Epochs grow by takeovers: a datagram that speaks of one so far ahead is forged.
 const MAX_LEAP: u64 = 1 << 32;
 
-/// Who lets others take over first reads the record this often: nobody tells it when they have.
+/// Who waits for others to change the record reads it this often: nobody tells it when they have.
 const LOOK_EVERY: Nanos = Nanos::from_micros(500);
 
 /// A primary has this many staggers to renew its epoch when a member has promised a higher one.
@@ -561,7 +561,7 @@ impl Control {
         if let Some(candidacy) = self.candidacy().copied() {
             self.resolve(now, candidacy, found);
         } else if self.gate.is_some() {
-            self.review(found);
+            self.review(now, found);
         } else {
             self.seen = self.seen.max(record.epoch);
             self.settle(now, found);
@@ -606,7 +606,7 @@ impl Control {
         let is_renewal = matches!(self.state, State::Primary { .. });
         if is_renewal && found.revision != candidacy.expected {
             self.state = State::Primary { renewal: None };
-            self.review(found);
+            self.review(now, found);
             return;
         }
         if found.revision == candidacy.expected {
@@ -625,7 +625,7 @@ impl Control {
     }
 
     /// The record was read while this node leads.
-    fn review(&mut self, found: Versioned) {
+    fn review(&mut self, now: Nanos, found: Versioned) {
         let Versioned { record, .. } = found;
         let Some(gate) = &mut self.gate else { return };
         let before = *gate.stored();
@@ -639,7 +639,7 @@ impl Control {
             Standing::Deposed => {
                 self.step_down(Deposed::Record { epoch: record.epoch, primary: record.primary.node });
                 self.seen = self.seen.max(record.epoch);
-                self.settle(Nanos::ZERO, found);
+                self.settle(now, found);
             }
         }
     }
@@ -700,10 +700,18 @@ impl Control {
         }
     }
 
-    /// Another node refused this primary: it promised `epoch`. Either somebody took over, or its takeover failed and this
-    /// primary needs an epoch that the node may serve.
+    /// Somebody waits for a change of the record: it is read soon.
+    pub fn look_soon(&mut self, now: Nanos) {
+        self.read_due = self.read_due.min(now + LOOK_EVERY);
+    }
+
+    /// Another node refuses all below `epoch`, which it promised. To a primary: either somebody took over, or its takeover
+    /// failed and this primary needs an epoch that the node may serve. To anybody else: a primary leads no longer.
     pub fn on_refused(&mut self, now: Nanos, epoch: u64) {
-        let Some(gate) = &self.gate else { return };
+        let Some(gate) = &self.gate else {
+            self.on_higher_epoch(now, epoch);
+            return;
+        };
         let is_forged = epoch > self.promised.saturating_add(MAX_LEAP);
         if epoch <= gate.epoch() || is_forged || self.candidacy().is_some() {
             return;

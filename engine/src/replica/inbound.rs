@@ -170,10 +170,11 @@ pub struct Inbound {
     following: Option<Following>,
     /// The journal meets the primary's history nowhere: an image is asked for.
     needs_image: bool,
+    wish: Option<repl::Wish>,
     stash: Stash,
     committed: Reach,
-    /// What the last acknowledgement said: verified, received, wanted.
-    said: Option<(Reach, Reach, Option<Reach>)>,
+    /// What the last acknowledgement was sent for.
+    said: Option<Said>,
     ack_due: Nanos,
     stats: InboundStats,
     broken: Broken,
@@ -200,6 +201,7 @@ impl Inbound {
             promised,
             following: None,
             needs_image: false,
+            wish: None,
             stash: Stash::new(config.stash_datagrams, config.max_datagram_bytes),
             committed,
             said: None,
@@ -270,6 +272,11 @@ impl Inbound {
         self.needs_image = true;
         self.stash.clear();
         self.said = None;
+    }
+
+    /// What the primary is asked for from now on.
+    pub fn wish(&mut self, wish: Option<repl::Wish>) {
+        self.wish = wish;
     }
 
     /// Takes an image. Only what is not known to be committed, or covered by the image, may be given up for it.
@@ -397,6 +404,7 @@ impl Inbound {
             committed: self.committed,
             is_deaf: false,
             needs_image: self.needs_image && self.following.is_some(),
+            wish: self.wish.filter(|_| self.following.is_some()),
         }
     }
 
@@ -449,6 +457,7 @@ impl Inbound {
             promised,
             following,
             needs_image,
+            wish,
             stash: _,
             committed,
             said: _,
@@ -461,7 +470,7 @@ impl Inbound {
                 following;
             (epoch, primary, verified, is_confirmed, head, sent)
         });
-        (me, promised, following, needs_image, committed)
+        (me, promised, following, needs_image, wish, committed)
     }
 }
 
@@ -484,9 +493,11 @@ impl std::hash::Hash for Inbound {
     }
 }
 
-/// What an acknowledgement is sent for, when it changes.
-fn says(ack: &repl::Ack) -> (Reach, Reach, Option<Reach>) {
-    (ack.verified, ack.received, ack.wanted)
+/// What an acknowledgement is sent for, when it changes: verified, received, wanted, and a wish.
+type Said = (Reach, Reach, Option<Reach>, Option<repl::Wish>);
+
+fn says(ack: &repl::Ack) -> Said {
+    (ack.verified, ack.received, ack.wanted, ack.wish)
 }
 
 impl Following {

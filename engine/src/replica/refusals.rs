@@ -26,17 +26,22 @@ impl Refusals {
         if now < self.due {
             return 0;
         }
+        let len = self.resign(promised, buffer);
+        if len > 0 {
+            self.due = now + self.interval;
+        }
+        len
+    }
+
+    /// Writes the last word of a primary that leads no longer, since `promised` is somebody else's.
+    pub fn resign(&self, promised: u64, buffer: &mut [u8]) -> usize {
         let origin = Origin {
             session: self.session,
             epoch: promised,
             node: self.me.node.0,
             incarnation: self.me.incarnation,
         };
-        let len = Refuse { origin }.emit(buffer, crc32c::crc32c);
-        if len > 0 {
-            self.due = now + self.interval;
-        }
-        len
+        Refuse { origin }.emit(buffer, crc32c::crc32c)
     }
 }
 

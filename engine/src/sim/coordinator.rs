@@ -81,6 +81,12 @@ impl Register {
         self.current.iter().map(|current| &current.record).chain(coming).any(test)
     }
 
+    /// The record as it is.
+    #[cfg(test)]
+    pub(super) fn record(&self) -> Option<Record> {
+        self.current.map(|current| current.record)
+    }
+
     /// Whether there is a record, and it passes `test`.
     pub(super) fn is(&self, test: impl Fn(&Record) -> bool) -> bool {
         self.current.is_some_and(|current| test(&current.record))

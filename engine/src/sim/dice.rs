@@ -25,6 +25,8 @@ pub(super) enum Purpose {
     Lasting,
     /// Whether journals reach back to the beginning.
     Retention,
+    /// Whether processes that are asked to stop take leave.
+    Departure,
 }
 
 /// One stream.

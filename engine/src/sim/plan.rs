@@ -185,6 +185,8 @@ pub(super) struct Plan {
     pub(super) link: Link,
     pub(super) episodes: Vec<Episode>,
     pub(super) lasting: Option<Lasting>,
+    /// A node whose process is asked to stop leaves its cluster first.
+    pub(super) departs: bool,
     /// From here on nothing goes wrong any more.
     pub(super) heals: Nanos,
     /// Until here everybody must have caught up.
@@ -238,7 +240,20 @@ impl Plan {
         let loads = draw_loads(seed, &settings, &mut dice, ends);
         let other_loads = draw_loads(!seed, &settings, &mut dice, ends);
         let bound = ends + BOUND;
-        Plan { settings, nodes, loads, other_loads, link, episodes, lasting, heals, bound, max_receive_bytes }
+        let departs = Dice::new(seed, Purpose::Departure).percent(50);
+        Plan {
+            settings,
+            nodes,
+            loads,
+            other_loads,
+            link,
+            episodes,
+            lasting,
+            departs,
+            heals,
+            bound,
+            max_receive_bytes,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::load::{Load, Playback};
 use super::plan::{Kind, NodePlan};
 use super::shared::Shared;
 use crate::agents::books::Application;
+use crate::agents::departure::Departure;
 use crate::agents::journal::Rebirth;
 use crate::agents::links::Desk;
 use crate::book::{Applied, Books, BooksConfig};
@@ -28,6 +29,8 @@ pub(super) struct Process {
     pub(super) seats: Vec<Seat>,
     /// Of a sequencer: where links and operators meet it.
     pub(super) desk: Desk,
+    /// Through which it takes leave of its cluster.
+    pub(super) departure: Departure,
 }
 
 /// Agents that take their turns together.
@@ -65,7 +68,7 @@ impl Process {
         mut environment: SimEnvironment<'_>,
     ) -> Result<Process, AgentError> {
         let SimEnvironment { node, shared, clock, .. } = environment;
-        let desk = Desk::new();
+        let (desk, departure) = (Desk::new(), Departure::new());
         let mut agents = match (&plan.kind, load) {
             (Kind::Publisher, Some(load)) => {
                 let script = Playback::new(Arc::clone(load), clock.clone());
@@ -79,6 +82,7 @@ impl Process {
                     books: BOOKS,
                     coordinator: Some(coordinator),
                     desk: desk.clone(),
+                    departure: departure.clone(),
                     rebirth,
                     broken,
                     ..SequencerParts::default()
@@ -97,7 +101,7 @@ impl Process {
                 topology::subscriber_in(&mut environment, &plan.config, parts, &counters()?)?
             }
         };
-        Ok(Process { seats: seats(&mut agents, plan), desk })
+        Ok(Process { seats: seats(&mut agents, plan), desk, departure })
     }
 
     /// Gives the agents of a seat their turn. `after` looks at the world after each of them.

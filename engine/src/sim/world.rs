@@ -35,6 +35,9 @@ const REVIVAL: (Nanos, Nanos) = (Nanos::from_micros(500), Nanos::from_millis(10)
 
 /// A fault that stays waits for the set to be whole; so often it looks.
 const STRIKE_AGAIN: Nanos = Nanos::from_millis(1);
+/// A node that is asked to stop takes leave for so long at most, and its process looks so often whether it may end.
+const LEAVE_FOR: Nanos = Nanos::from_millis(10);
+const LEAVE_LOOK: Nanos = Nanos::from_micros(500);
 
 /// What becomes of a control connection.
 const UP: u8 = 0;
@@ -57,6 +60,12 @@ enum Due {
     },
     Start {
         node: usize,
+    },
+    /// A node that takes leave may go, or has to, if it still lives that life.
+    Depart {
+        node: usize,
+        life: u32,
+        until: Nanos,
     },
     /// A turn of a seat, if the node still lives that life.
     Turn {
@@ -108,7 +117,10 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64, flaw: Option<Flaw>, trace: Trace) -> World {
-        let plan = Plan::draw(seed);
+        World::of(Plan::draw(seed), seed, flaw, trace)
+    }
+
+    fn of(plan: Plan, seed: u64, flaw: Option<Flaw>, trace: Trace) -> World {
         let nodes = plan.nodes.len();
         let sessions = (0..).map(|publisher| plan.settings.publisher_session(publisher));
         let loads = Loads { sources: sessions.zip(plan.loads.iter().cloned()).collect() };
@@ -203,6 +215,7 @@ impl World {
             Due::End(index) => self.change(index, false),
             Due::Start { node } => self.start(node),
             Due::Link { node, of, change } => self.link(node, of, change),
+            Due::Depart { node, life, until } => self.depart(node, life, until),
             Due::Heal => self.heal(),
             Due::Strike => self.strike(),
             Due::Turn { .. } => {}
@@ -512,11 +525,15 @@ impl World {
                 (0..lost).for_each(|_| shared.fault(FaultClass::LostSector, node, node));
             }
             What::Restart { .. } => {
-                if self.hosts[node].process.is_some() && !self.hosts[node].is_frozen {
-                    self.shared.lock().fault(FaultClass::Restart, node, node);
-                    self.close(node, "asked to stop");
-                    self.tell_others(node, DOWN);
+                let host = &self.hosts[node];
+                let Some(process) = host.process.as_ref().filter(|_| !host.is_frozen) else { return };
+                self.shared.lock().fault(FaultClass::Restart, node, node);
+                let is_sequencer = self.plan.nodes[node].kind == Kind::Sequencer;
+                let until = if self.plan.departs && is_sequencer { self.now + LEAVE_FOR } else { self.now };
+                if until > self.now {
+                    process.departure.ask();
                 }
+                self.depart(node, host.life, until);
             }
             _ => {
                 if self.kill(node, FaultClass::Kill) {
@@ -524,6 +541,18 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Ends the process of a node that was asked to stop, once it has taken leave or `until` has come.
+    fn depart(&mut self, node: usize, life: u32, until: Nanos) {
+        let host = &self.hosts[node];
+        let Some(process) = host.process.as_ref().filter(|_| host.life == life) else { return };
+        if host.is_frozen || (self.now < until && !process.departure.is_allowed()) {
+            return self.at(self.now + LEAVE_LOOK, Due::Depart { node, life, until });
+        }
+        self.close(node, "asked to stop");
+        self.tell_others(node, DOWN);
+        self.at(self.now, Due::Start { node });
     }
 
     fn freeze(&mut self, node: usize, begins: bool) {
@@ -688,3 +717,6 @@ impl Host {
 fn count(of: &mut u32, begins: bool) {
     *of = if begins { *of + 1 } else { *of - 1 };
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use seqcast_wire::{SeqNo, Session};
 use tracing::{info, warn};
 
 use super::{Environment, Host, Node, plan};
+use crate::agents::departure::Departure;
 use crate::agents::egress::{Egress, EgressPlan};
 use crate::agents::ingress::{Ingress, IngressPlan, IngressTrace, SourcePlan, Watermarks};
 use crate::agents::join::{Handover, Joiner};
@@ -62,6 +63,8 @@ pub struct SequencerParts {
     /// Where the journal is to begin anew, and where the node says so: when its agents failed and something was left here,
     /// make them again with the same.
     pub rebirth: Rebirth,
+    /// Through which the process says that it is about to end.
+    pub departure: Departure,
     /// The rule of failover that is broken on purpose.
     pub broken: Broken,
 }
@@ -110,7 +113,7 @@ pub fn sequencer_in<E: Environment, D: Driver + Send + 'static>(
     if config.cluster.is_none() && recovered.published > next {
         return Err(AgentError::failed(StartError::Lost { published: recovered.published, next }));
     }
-    let SequencerParts { books, trace, coordinator, desk, control_port, rebirth, broken } = parts;
+    let SequencerParts { books, trace, coordinator, desk, control_port, rebirth, departure, broken } = parts;
     let mut assembly = Assembly {
         environment,
         config,
@@ -128,6 +131,7 @@ pub fn sequencer_in<E: Environment, D: Driver + Send + 'static>(
         promises: Promises::new(),
         ended: Flag::new(),
         over: Flag::new(),
+        departure,
     };
 
     let feed_trace = trace.as_ref().map(|trace| trace.feed.clone());
@@ -189,6 +193,7 @@ struct Assembly<'a, E> {
     ended: Flag,
     /// Raised when it was published for long enough.
     over: Flag,
+    departure: Departure,
 }
 
 impl<E: Environment> Assembly<'_, E> {
@@ -285,6 +290,7 @@ impl<E: Environment> Assembly<'_, E> {
             admission: self.admission.clone(),
             ended: self.ended.clone(),
             over: self.over.clone(),
+            departure: self.departure.clone(),
             promises: self.promises.clone(),
             coordinator: client,
             desk,

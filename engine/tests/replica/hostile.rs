@@ -91,6 +91,7 @@ fn numbers_at_the_end_of_their_range_are_no_special_case() {
         committed: to(1),
         is_deaf: false,
         needs_image: false,
+        wish: None,
     };
     for _ in 0..3 {
         primary.on_ack(NOW, &ack);

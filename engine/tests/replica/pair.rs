@@ -19,8 +19,8 @@ fn primary(log: Log) -> Primary {
 fn ack(received: Reach, tail: Position, wanted: Option<Reach>) -> Ack {
     let origin = origin(member(1), EPOCH);
     let committed = Reach::NOTHING;
-    let needs_image = false;
-    Ack { origin, tail, verified: received, received, wanted, committed, is_deaf: false, needs_image }
+    let (is_deaf, needs_image, wish) = (false, false, None);
+    Ack { origin, tail, verified: received, received, wanted, committed, is_deaf, needs_image, wish }
 }
 
 /// An acknowledgement of node 1 that has the same as `primary` below `next`.

@@ -2,6 +2,7 @@
 
 use seqcast_engine::replica::{AppendOutcome, Divergence, Inbound, Position, Reach};
 use seqcast_engine::time::Nanos;
+use seqcast_wire::repl::Wish;
 
 use crate::support::*;
 
@@ -449,4 +450,22 @@ fn a_standby_acknowledges_once_it_has_seen_where_it_stands_in_the_primarys_histo
     let mut standby = Follower::following(Log::of(&[1, 1, 2, 2]), 9, 3);
     standby.on(&primary.heartbeat(1));
     assert_eq!(standby.ack(NOW, None).unwrap().verified, Reach::NOTHING, "every history begins so");
+}
+
+#[test]
+fn a_wish_is_told_at_once_and_again_until_there_is_none() {
+    let (primary, mut standby) = meet(&[9, 9], &[], 1);
+    standby.on(&primary.append(1, 3));
+    assert_eq!(standby.ack(NOW, None).unwrap().wish, None);
+    assert_eq!(standby.ack(NOW, None), None, "nothing is due");
+    standby.inbound.wish(Some(Wish::Lead));
+    assert_eq!(standby.ack(NOW, None).unwrap().wish, Some(Wish::Lead));
+    assert_eq!(standby.ack(NOW, None), None, "it was said");
+    assert_eq!(
+        standby.ack(NOW + Nanos::from_secs(1), None).unwrap().wish,
+        Some(Wish::Lead),
+        "it is said again"
+    );
+    standby.inbound.wish(None);
+    assert_eq!(standby.ack(NOW + Nanos::from_secs(1), None).unwrap().wish, None);
 }

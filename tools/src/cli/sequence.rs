@@ -1,7 +1,9 @@
 //! `seqcast sequence`: a sequencer with its journal, rewind server and snapshot server.
 
 use std::io::Write;
+use std::time::{Duration, Instant};
 
+use seqcast_engine::agents::departure::Departure;
 use seqcast_engine::agents::journal::Rebirth;
 use seqcast_engine::book::{Books, BooksConfig};
 use seqcast_engine::config::Config;
@@ -14,6 +16,9 @@ use super::Verdict;
 use super::process::{self, ConfigArgs, WiringArgs};
 use crate::coordinator;
 use crate::output::{Output, grouped, say};
+
+/// A process that is asked to end waits so long for its node to leave the cluster.
+const LEAVE_FOR: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -53,11 +58,13 @@ pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<Verdict> {
     if config.cluster.is_some() {
         be_missed_at_once();
     }
-    let stop = process::stop_on_signals()?;
+    let asked = process::stop_on_signals()?;
+    let stop = StopFlag::new();
+    let mut leave = Leave { asked, stop: stop.clone(), since: None };
     let rebirth = Rebirth::new();
     let counters = loop {
         let counters = process::counters(&config, "sequence")?;
-        let lived = live(args, &config, &counters, &stop, &rebirth);
+        let lived = live(args, &config, &counters, &mut leave, &rebirth);
         if !rebirth.is_due() || stop.is_set() {
             lived?;
             break counters;
@@ -75,13 +82,32 @@ pub(crate) fn run(args: &Args, output: Output) -> anyhow::Result<Verdict> {
     Ok(Verdict::Good)
 }
 
+/// How the process ends: when it is asked to, its node leaves the cluster first.
+struct Leave {
+    asked: StopFlag,
+    stop: StopFlag,
+    since: Option<Instant>,
+}
+
+impl Leave {
+    fn look(&mut self, departure: &Departure) {
+        if self.asked.is_set() {
+            let since = *self.since.get_or_insert_with(Instant::now);
+            departure.ask();
+            if departure.is_allowed() || since.elapsed() >= LEAVE_FOR {
+                self.stop.set();
+            }
+        }
+    }
+}
+
 /// One life of the sequencer's agents. A node whose journal is to begin anew from an image ends it with an error, and has
 /// left in `rebirth` where the next one begins.
 fn live(
     args: &Args,
     config: &Config,
     counters: &Counters,
-    stop: &StopFlag,
+    leave: &mut Leave,
     rebirth: &Rebirth,
 ) -> anyhow::Result<()> {
     let mut node = Node::default();
@@ -91,7 +117,9 @@ fn live(
         // Books that cannot be made are better known before the sources are joined.
         drop(Books::new(books)?);
     }
+    let departure = Departure::new();
     let parts = SequencerParts {
+        departure: departure.clone(),
         books,
         coordinator: coordinator::open(config)?,
         control_port: config.cluster.is_some(),
@@ -101,7 +129,9 @@ fn live(
     node.merge(topology::sequencer_on(driver, config, counters, parts)?);
     say(format_args!("sequencing session {}", config.feed()?.session));
     let mut halted = std::collections::BTreeSet::new();
-    process::run(node, config, counters, stop, || {
+    let stop = leave.stop.clone();
+    process::run(node, config, counters, &stop, || {
+        leave.look(&departure);
         for counter in counters.readings() {
             let is_halted = counter.label.starts_with("seqcast_source_halted") && counter.value > 0;
             if is_halted && halted.insert(counter.label.clone()) {

@@ -83,6 +83,8 @@ pub(crate) enum Step {
     CoordinatorBack,
     /// Ask it to hand over and leave the set.
     Retire(Who),
+    /// Ask it to lead.
+    Promote(Who),
     /// Fill the disk of its journal.
     FillDisk(Who),
     /// Give the disk room again.
@@ -113,6 +115,7 @@ impl Step {
                 | Step::Congest(..)
                 | Step::CoordinatorAway
                 | Step::Retire(_)
+                | Step::Promote(_)
                 | Step::FillDisk(_)
         )
     }
@@ -142,6 +145,7 @@ impl Step {
             | Step::Throttle(who, _)
             | Step::Congest(who, _)
             | Step::Retire(who)
+            | Step::Promote(who)
             | Step::FillDisk(who)
             | Step::FreeDisk(who) => Some(who),
             _ => None,
@@ -169,6 +173,7 @@ impl fmt::Display for Step {
             Step::CoordinatorAway => f.write_str("coordinator away"),
             Step::CoordinatorBack => f.write_str("coordinator back"),
             Step::Retire(_) => f.write_str("retire"),
+            Step::Promote(_) => f.write_str("promote"),
             Step::FillDisk(_) => f.write_str("disk full"),
             Step::FreeDisk(_) => f.write_str("disk has room"),
             Step::AwaitTakeover => f.write_str("wait for a takeover"),
@@ -182,7 +187,8 @@ impl fmt::Display for Step {
 
 use Step::{
     AwaitFlow, AwaitMembers, AwaitSet, AwaitStall, AwaitTakeover, Congest, CoordinatorAway, CoordinatorBack,
-    Cut, FillDisk, FreeDisk, Freeze, Heal, Kill, Lossy, Retire, Run, Start, Terminate, Thaw, Throttle,
+    Cut, FillDisk, FreeDisk, Freeze, Heal, Kill, Lossy, Promote, Retire, Run, Start, Terminate, Thaw,
+    Throttle,
 };
 use Who::{All, Primary, Standby, Victim};
 
@@ -452,6 +458,13 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             AwaitFlow,
             Run(300),
         ],
+    },
+    Scenario {
+        name: "promote",
+        about: "planned: a standby is to lead; the primary drains, hands over to it and stays",
+        cluster: true,
+        needs: &[],
+        steps: &[Run(500), Promote(Standby(1)), AwaitTakeover, AwaitFlow, AwaitSet, Run(300)],
     },
     Scenario {
         name: "disk-full",

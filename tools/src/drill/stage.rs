@@ -232,7 +232,8 @@ impl<'a> Stage<'a> {
             Step::Heal => self.heal(),
             Step::CoordinatorAway => self.coordinator_away(),
             Step::CoordinatorBack => self.coordinator_back(),
-            Step::Retire(_) => targets.iter().try_for_each(|&at| self.retire(at)),
+            Step::Retire(_) => self.order(targets, OperatorCommand::Retire),
+            Step::Promote(_) => self.order(targets, OperatorCommand::Promote),
             Step::FillDisk(_) => targets.iter().try_for_each(|&at| self.disk(at)?.fill()),
             Step::FreeDisk(_) => targets.iter().try_for_each(|&at| self.disk(at)?.free()),
             Step::AwaitTakeover => self.await_takeover(),
@@ -361,12 +362,13 @@ impl<'a> Stage<'a> {
         self.disks.get(at).context("no small disks were mounted")
     }
 
-    fn retire(&self, at: usize) -> anyhow::Result<()> {
-        let address = self.site.nodes[at].replication;
-        let ask = || control::command(address, OperatorCommand::Retire, PATIENCE);
-        let outcome = self.setting.net.as_operator(ask)??;
-        if outcome.outcome != "done" {
-            bail!("{}: retire: {}: {}", self.site.nodes[at].name, outcome.outcome, outcome.what);
+    fn order(&self, targets: &[usize], command: OperatorCommand) -> anyhow::Result<()> {
+        for node in targets.iter().map(|&at| &self.site.nodes[at]) {
+            let ask = || control::command(node.replication, command, PATIENCE);
+            let outcome = self.setting.net.as_operator(ask)??;
+            if outcome.outcome != "done" {
+                bail!("{}: {}: {}: {}", node.name, command.word(), outcome.outcome, outcome.what);
+            }
         }
         Ok(())
     }

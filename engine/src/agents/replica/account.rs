@@ -1,7 +1,6 @@
 //! What a node says of itself: to operators, in counters, and in words of what has happened.
 
-use super::{Replica, gate_number, reach_of};
-use crate::agents::links::{CommandOutcome, OperatorCommand};
+use super::{Replica, reach_of};
 use crate::agents::status::{self, NodeStatus, Note, PeerStatus, What};
 use crate::io::{Destination, Driver};
 use crate::limits::MAX_NODES;
@@ -13,8 +12,6 @@ use seqcast_wire::{SeqNo, repl};
 
 /// How often the node's status is posted.
 const STATUS_EVERY: Nanos = Nanos::from_millis(20);
-/// An operator's command that is not done by then is given up.
-const COMMAND_TIMEOUT: Nanos = Nanos::from_secs(3);
 
 fn words(why: Suspect) -> &'static str {
     match why {
@@ -22,6 +19,7 @@ fn words(why: Suspect) -> &'static str {
         Suspect::Silent => "silent for too long",
         Suspect::Lagging => "it does not keep up",
         Suspect::Deaf => "it hears too few nodes, or not the coordinator",
+        Suspect::Leaving => "it leaves",
         Suspect::Operator => "an operator's command",
     }
 }
@@ -46,6 +44,8 @@ impl<D: Driver> Replica<D> {
     pub(super) fn tell_notice(&self, notice: &Notice) {
         match *notice {
             Notice::Following { primary, .. } => self.tell(What::Role, Some(primary.node), "it is primary"),
+            // That it has left is told when it has.
+            Notice::Suspected { why: Suspect::Leaving, .. } => {}
             Notice::Suspected { node, why } => self.tell(What::Suspected, Some(node), words(why)),
             Notice::Standing { .. } => self.tell(What::Role, None, "it stands for a new epoch"),
             Notice::Leading { .. } => self.tell(What::Role, None, "the record names this node"),
@@ -103,66 +103,10 @@ impl<D: Driver> Replica<D> {
             let why = match self.control.gate().map(CommitGate::admitting) {
                 Some(Err(Closed::BelowMinimum { .. })) => "too few members are in sync",
                 Some(Err(Closed::Unresolved)) => "the last change of the set is unresolved",
+                Some(Ok(())) if !is_admitting => "it hands over to another node",
                 _ => "",
             };
             self.tell(if is_admitting { What::Opened } else { What::Closed }, None, why);
-        }
-    }
-
-    pub(super) fn command(&mut self, now: Nanos, ticket: u64, command: OperatorCommand) {
-        let until = now + COMMAND_TIMEOUT;
-        let is_primary = self.control.role() == Role::Primary;
-        let outcome = match command {
-            OperatorCommand::Promote if is_primary => Some(CommandOutcome::Done("this node is primary")),
-            OperatorCommand::Promote if self.control.on_promote(now) => {
-                self.promoting = Some((ticket, until));
-                None
-            }
-            OperatorCommand::Promote => {
-                Some(CommandOutcome::Refused("the record does not list this node as it is: it may not lead"))
-            }
-            OperatorCommand::Retire if is_primary && self.endpoint.is_some() => {
-                self.retiring = Some((ticket, until));
-                None
-            }
-            OperatorCommand::Retire => Some(CommandOutcome::Refused("this node is not primary, or is alone")),
-        };
-        if let Some(outcome) = outcome {
-            self.desk.answer(ticket, outcome);
-        }
-    }
-
-    /// As a primary that retires: names a standby that has everything primary, once all is committed.
-    pub(super) fn hand_over(&mut self, now: Nanos) {
-        let Some((ticket, until)) = self.retiring else { return };
-        if now >= until {
-            self.retiring = None;
-            self.desk.answer(ticket, CommandOutcome::Refused("no standby could take over in time"));
-            return;
-        }
-        let end = gate_number(self.tail().at);
-        let Some(gate) = self.control.gate() else { return };
-        if gate.committed() < end || self.ring.peek().is_some() {
-            return;
-        }
-        let (me, stored) = (self.me, *gate.stored());
-        let mut others = stored.as_slice().iter().copied().filter(|member| *member != me);
-        let heir = others.find(|member| {
-            let peer = self.peers.list.iter().find(|peer| peer.node == member.node);
-            peer.is_some_and(|peer| peer.detector.suspected().is_none())
-        });
-        if let Some(heir) = heir {
-            self.control.on_hand_over(heir);
-        }
-    }
-
-    /// As anything but a primary: commands that came to nothing.
-    pub(super) fn give_up_commands(&mut self, now: Nanos) {
-        if let Some((ticket, until)) = self.promoting
-            && now >= until
-        {
-            self.promoting = None;
-            self.desk.answer(ticket, CommandOutcome::Refused("it did not become primary in time"));
         }
     }
 
@@ -175,6 +119,19 @@ impl<D: Driver> Replica<D> {
         // One that finds no room is one that got lost: the primary speaks again.
         let _ =
             self.driver.transmit(&to, repl::HEADER_BYTES, |buffer| refusals.answer(now, promised, buffer));
+    }
+
+    /// Tells all others that this node leads no longer: whoever does then need not wait to be told by the record's next reading.
+    pub(super) fn resign(&mut self) {
+        let Some(endpoint) = self.endpoint else { return };
+        let promised = self.control.promised();
+        for peer in &self.peers.list {
+            let to = [Destination { endpoint, to: peer.address }];
+            // One that gets lost is made up for by the first acknowledgement of the new epoch.
+            let _ = self
+                .driver
+                .transmit(&to, repl::HEADER_BYTES, |buffer| self.refusals.resign(promised, buffer));
+        }
     }
 
     pub(super) fn report(&mut self, now: Nanos) {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddrV4;
 
+use seqcast_wire::repl::Wish;
 use seqcast_wire::{SeqNo, Session, repl};
 
 use super::own::Streamed;
@@ -33,6 +34,15 @@ pub(super) struct Peer {
     most: SeqNo,
     /// Where it is to begin, if it needs an image.
     image: Option<Chain>,
+    /// What it asks for, and when it did last.
+    wish: Option<(Wish, Nanos)>,
+}
+
+impl Peer {
+    /// Whether its process is about to end.
+    pub(super) fn leaves(&self) -> bool {
+        self.wish.is_some_and(|(wish, _)| wish == Wish::Leave)
+    }
 }
 
 /// All other nodes.
@@ -78,6 +88,7 @@ impl Peers {
                 cursor: None,
                 most: SeqNo::FIRST,
                 image: None,
+                wish: None,
             });
         }
         let (config, me, session) = (plan.stream.clone(), plan.me, plan.session);
@@ -113,7 +124,7 @@ impl Peers {
         for peer in &mut self.list {
             let stream = Outbound::new(&self.config, self.me, self.session, epoch, peer.node);
             peer.stream = Some(stream.map_err(AgentError::failed)?);
-            (peer.cursor, peer.most, peer.image) = (None, SeqNo::FIRST, None);
+            (peer.cursor, peer.most, peer.image, peer.wish) = (None, SeqNo::FIRST, None, None);
             // That it was silent while somebody else led says nothing.
             peer.detector.settle(now);
         }
@@ -136,6 +147,9 @@ impl Peers {
     ) {
         let Peers { list, reader, damaged, .. } = self;
         let Some(peer) = list.iter_mut().find(|peer| peer.node == node) else { return };
+        if ack.origin.epoch == gate.epoch() {
+            peer.wish = ack.wish.map(|wish| (wish, now));
+        }
         let Peer { stream: Some(stream), cursor, .. } = peer else { return };
         let mut history = Streamed { reader, cursor, tail, damaged };
         match stream.on_ack(now, ack, &mut history) {
@@ -159,6 +173,15 @@ impl Peers {
             peer.detector.on_heard(now);
             peer.heard_at = Some(now);
         }
+    }
+
+    /// The member of `stored` that asks to lead. It asks again and again for as long as it wants to.
+    #[inline]
+    pub(super) fn asking(&self, now: Nanos, stored: &Members) -> Option<Member> {
+        let lasts = |peer: &Peer, at| now.since(at) < peer.detector.timeout();
+        let asks = |peer: &&Peer| peer.wish.is_some_and(|(wish, at)| wish == Wish::Lead && lasts(peer, at));
+        let peer = self.list.iter().find(asks)?;
+        stored.as_slice().iter().copied().find(|member| member.node == peer.node)
     }
 
     /// Tells all of them from now on whether this primary is deaf.
@@ -213,20 +236,23 @@ impl Peers {
             let Some(stream) = &peer.stream else { continue };
             let is_member = gate.local().as_slice().iter().any(|member| member.node == peer.node);
             let is_stuck = stream.lag(now).stuck > self.lag_timeout;
+            let leaves = peer.leaves();
             // What is listed may be an earlier incarnation, which acknowledges nothing any more.
             let is_other = stream.verified().is_some_and(|(member, _)| !gate.local().contains(member));
             review.roll.count(Attendance {
                 is_member,
                 is_heard: suspicion.is_none(),
                 is_fresh: peer.detector.hears_now(now),
-                keeps_up: !is_stuck && !is_other,
+                keeps_up: !is_stuck && !is_other && !leaves,
             });
             if is_member {
                 let lost = suspicion.map(Suspect::from).or(is_stuck.then_some(Suspect::Lagging));
+                let lost = lost.or(leaves.then_some(Suspect::Leaving));
                 review.gone = review.gone.or(lost.map(|why| (peer.node, why)));
             }
             if let Some((member, verified)) = stream.verified()
                 && suspicion.is_none()
+                && !leaves
                 && !gate.local().contains(member)
             {
                 let counts_all = self.broken.is(Rule::StaleIncarnationCounted);

@@ -144,6 +144,9 @@ pub enum Suspect {
     /// It says that it hears too few nodes, or not the coordinator, and others hear this node.
     #[error("it hears too few nodes, or not the coordinator")]
     Deaf,
+    /// Its process is about to end.
+    #[error("it leaves")]
+    Leaving,
     /// An operator said so.
     #[error("an operator's command")]
     Operator,

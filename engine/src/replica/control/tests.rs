@@ -248,6 +248,17 @@ fn a_forged_higher_epoch_is_looked_up_and_not_believed() {
 }
 
 #[test]
+fn the_last_word_of_a_primary_makes_the_others_look_whom_the_record_names() {
+    let mut register = Register::holding(40, 7, 0, &[0, 1, 2]);
+    let mut heir = standby(1, &mut register);
+    let mut register = Register::holding(41, 8, 1, &[0, 1, 2]);
+    assert_eq!(run(&mut heir, T0, &mut register), [], "it is not due to look");
+    heir.on_refused(T0, 8);
+    let actions = run(&mut heir, T0, &mut register);
+    assert_eq!(actions, [Action::StopAcknowledging(8), Action::Lead { epoch: 8 }]);
+}
+
+#[test]
 fn a_zombie_whose_renewal_is_lost_refuses_the_winner_until_that_renews_its_epoch_too() {
     let mut register = Register::holding(40, 7, 0, &[0, 1, 2]);
     let mut zombie = standby(1, &mut register);
@@ -263,6 +274,30 @@ fn a_zombie_whose_renewal_is_lost_refuses_the_winner_until_that_renews_its_epoch
     let mut register = Register::holding(43, 11, 2, &[2]);
     let actions = run(&mut zombie, T0 + Nanos::from_secs(1), &mut register);
     assert_eq!(actions, [Action::StopAcknowledging(11), Action::Follow { epoch: 11, primary: member(2) }]);
+}
+
+/// The renewal of a primary and the swap of a candidate cross. The candidate won, lives, and renews its epoch once it is
+/// refused; were the loser to stand again at once, each would go on deposing the other, and one of them ends alone.
+#[test]
+fn whose_renewal_is_lost_leaves_the_winner_time_to_renew_its_epoch() {
+    let mut register = Register::holding(40, 7, 0, &[0, 1, 2]);
+    let mut loser = standby(1, &mut register);
+    loser.on_suspicion(T0, Suspect::Closed);
+    run(&mut loser, T0, &mut register);
+    let mut register = Register::holding(42, 9, 2, &[1, 2]);
+    loser.on_refused(T0, 9);
+    let actions = run(&mut loser, T0, &mut register);
+    assert_eq!(actions, [Action::StopAcknowledging(10), Action::StepDown]);
+    let soon = T0 + Nanos::from_millis(49);
+    assert_eq!(run(&mut loser, soon, &mut register), [], "it leaves the other time");
+    assert_eq!(register.0.unwrap().record.primary, member(2));
+    let late = T0 + Nanos::from_millis(50);
+    assert_eq!(
+        run(&mut loser, late, &mut register).last(),
+        Some(&Action::Lead { epoch: 11 }),
+        "but not for ever"
+    );
+    assert_eq!(register.0.unwrap().record.in_sync, set(&[1]));
 }
 
 #[test]
