@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use seqcast_wire::net::{FRAME_HEADER_BYTES, UdpDatagram};
-use seqcast_wire::repl::{Ack, Append, Datagram, Head, Origin, Position, Reach, Refuse};
+use seqcast_wire::repl::{Ack, Append, Datagram, Head, Origin, Position, Reach, Refuse, Wish};
 use seqcast_wire::{SeqNo, Session};
 
 /// CRC-32C bit by bit, as its polynomial says.
