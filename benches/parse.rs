@@ -4,6 +4,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use seqcast::bench::book::needed;
 use seqcast::day::{Day, DayConfig, write_binary_file};
 use seqcast_wire::dump::Records;
 use seqcast_wire::itch::Message;
@@ -12,22 +13,6 @@ const MESSAGES: u64 = 500_000;
 
 fn records(file: &[u8]) -> impl Iterator<Item = &[u8]> {
     Records::new(file).map_while(Result::ok)
-}
-
-/// Reads what a book needs of each message: references, shares, prices.
-fn fields(message: &Message<'_>) -> u64 {
-    match message {
-        Message::AddOrder(m) => m.reference.get() ^ u64::from(m.shares.get()) ^ u64::from(m.price.units()),
-        Message::AddOrderMpid(m) => {
-            m.reference.get() ^ u64::from(m.shares.get()) ^ u64::from(m.price.units())
-        }
-        Message::OrderExecuted(m) => m.reference.get() ^ u64::from(m.shares.get()),
-        Message::OrderExecutedWithPrice(m) => m.reference.get() ^ u64::from(m.shares.get()),
-        Message::OrderCancel(m) => m.reference.get() ^ u64::from(m.shares.get()),
-        Message::OrderDelete(m) => m.reference.get(),
-        Message::OrderReplace(m) => m.original.get() ^ m.reference.get() ^ u64::from(m.price.units()),
-        other => other.header().map_or(0, |header| u64::from(header.locate.get())),
-    }
 }
 
 fn parse(criterion: &mut Criterion) {
@@ -49,7 +34,7 @@ fn parse(criterion: &mut Criterion) {
     group.bench_function("parsed and read", |b| {
         b.iter(|| {
             let messages = records(black_box(&file)).filter_map(|message| Message::parse(message).ok());
-            messages.fold(0, |sum, message| sum ^ fields(&message))
+            messages.fold(0, |sum, message| sum ^ needed(&message))
         });
     });
     group.finish();

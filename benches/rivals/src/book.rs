@@ -55,7 +55,20 @@ const WAYS: &[(&str, Way)] = &[
     ("Seqcast, parse", |day, clock| {
         (clock.time(|| book::count(day, |message| _ = black_box(Message::parse(message)))), 0)
     }),
-    ("itch5, parse", itch5),
+    ("itch5, parse", |day, clock| {
+        let mut counter = Counter::default();
+        (clock.time(|| itch5(day, &mut counter, |counter| counter.messages)), 0)
+    }),
+    ("Seqcast, parse and read what a book needs", |day, clock| {
+        let mut books = books();
+        (clock.time(|| book::read(day, &mut books)), 0)
+    }),
+    ("itch5, parse and read what a book needs", |day, clock| {
+        let mut reader = Reader::default();
+        let messages = clock.time(|| itch5(day, &mut reader, |reader| reader.messages));
+        black_box(reader.mixed);
+        (messages, 0)
+    }),
     ("itchy, parse (types h and O left out)", itchy),
     ("Seqcast, books with queues, one by one", |day, clock| {
         let mut books = books();
@@ -153,8 +166,15 @@ struct Counter {
     messages: u64,
 }
 
-macro_rules! counted {
-    ($($method:ident $message:ident,)*) => {
+/// Counts, and reads what a book needs.
+#[derive(Default)]
+struct Reader {
+    messages: u64,
+    mixed: u64,
+}
+
+macro_rules! handlers {
+    ($($method:ident $message:ident $(=> |$read:ident| $needed:expr)?,)*) => {
         impl itch5::MessageHandler for Counter {
             $(fn $method(&mut self, message: &itch5::messages::$message) -> ControlFlow<()> {
                 black_box(message);
@@ -162,10 +182,18 @@ macro_rules! counted {
                 ControlFlow::Continue(())
             })*
         }
+        impl itch5::MessageHandler for Reader {
+            $(fn $method(&mut self, _message: &itch5::messages::$message) -> ControlFlow<()> {
+                $(let $read = _message;
+                self.mixed ^= $needed;)?
+                self.messages += 1;
+                ControlFlow::Continue(())
+            })*
+        }
     };
 }
 
-counted! {
+handlers! {
     on_system_event SystemEvent,
     on_stock_directory StockDirectory,
     on_stock_trading_action StockTradingAction,
@@ -176,13 +204,19 @@ counted! {
     on_quoting_period_update QuotingPeriodUpdate,
     on_luld_auction_collar LULDAuctionCollar,
     on_operational_halt OperationalHalt,
-    on_add_order_no_mpid_attribution AddOrderNoMPIDAttribution,
-    on_add_order_with_mpid_attribution AddOrderWithMPIDAttribution,
-    on_order_executed OrderExecuted,
-    on_order_executed_with_price OrderExecutedWithPrice,
-    on_order_cancel OrderCancel,
-    on_order_delete OrderDelete,
-    on_order_replace OrderReplace,
+    on_add_order_no_mpid_attribution AddOrderNoMPIDAttribution
+        => |m| m.order_reference_number() ^ u64::from(m.shares()) ^ u64::from(m.price().into_u32()),
+    on_add_order_with_mpid_attribution AddOrderWithMPIDAttribution
+        => |m| m.order_reference_number() ^ u64::from(m.shares()) ^ u64::from(m.price().into_u32()),
+    on_order_executed OrderExecuted
+        => |m| m.order_reference_number() ^ u64::from(m.executed_shares()),
+    on_order_executed_with_price OrderExecutedWithPrice
+        => |m| m.order_reference_number() ^ u64::from(m.executed_shares()),
+    on_order_cancel OrderCancel
+        => |m| m.order_reference_number() ^ u64::from(m.cancelled_shares()),
+    on_order_delete OrderDelete => |m| m.order_reference_number(),
+    on_order_replace OrderReplace
+        => |m| m.original_order_reference_number() ^ m.new_order_reference_number() ^ u64::from(m.price().into_u32()),
     on_trade Trade,
     on_cross_trade CrossTrade,
     on_broken_trade BrokenTrade,
@@ -192,13 +226,9 @@ counted! {
 }
 
 /// It ends at the record of length 0 with an error; what it found before counts.
-fn itch5(day: &[u8], clock: &Clock) -> (u64, u64) {
-    let mut counter = Counter::default();
-    let messages = clock.time(|| {
-        let _ = itch5::Parser::new(day).parse_stream(&mut counter);
-        counter.messages
-    });
-    (messages, 0)
+fn itch5<H: itch5::MessageHandler>(day: &[u8], handler: &mut H, messages: impl Fn(&H) -> u64) -> u64 {
+    let _ = itch5::Parser::new(day).parse_stream(handler);
+    messages(handler)
 }
 
 fn itchy(day: &[u8], clock: &Clock) -> (u64, u64) {

@@ -13,8 +13,9 @@ use crate::ring::broadcast::Writer;
 use crate::runtime::AgentError;
 use crate::time::Nanos;
 
-/// Datagrams taken from the driver in one duty cycle at most, so that requests and heartbeats get their turn.
-const RECEIVE_LIMIT: usize = 256;
+/// Datagrams taken in one duty cycle at most: as many as GRO joins, and even of the largest datagrams not more than readers
+/// of the ring can make room for meanwhile.
+const RECEIVE_LIMIT: usize = 64;
 
 /// One line to receive.
 #[derive(Clone, Debug, PartialEq, Eq)]
