@@ -42,6 +42,10 @@
 //! record, and that takes over without a gap. So does `seqcast promote`: the standby asks the primary for the lead in its
 //! acknowledgements. One that does not hand over within a second, or is not heard, is deposed as in a takeover.
 //!
+//! A process that is asked to end (SIGTERM, `systemctl stop`) leaves its cluster first: it hands over if it leads, and asks
+//! the primary to take it out of the in-sync set, so that nobody waits for it. With five seconds gone, or where too few
+//! would be left, it ends all the same. A second signal ends it at once.
+//!
 //! What the simulator (`seqcast sim`) found in the first version of these rules stands in the code as comments and in the
 //! tests: a standby may join the set only when it has everything that the primary *inherited*, not only what that knows to
 //! be committed; below `sequencer.min_in_sync` members what is numbered stays uncommitted, or a second failure could take
@@ -104,6 +108,7 @@
 //! | the primary's machine dies, or is cut off | a standby takes over after `cluster.suspect_after` |
 //! | the primary hears nobody, though all hear it | it says so, and a standby takes over after twice `cluster.suspect_after` |
 //! | a standby hears nobody, or is heard by nobody | it leaves the set, and deposes nobody |
+//! | a node is stopped in order | it hands over, leaves the set, and goes: nobody waits |
 //! | a standby dies, is cut off or does not keep up | commits wait for it until the set has shrunk; it comes back by itself |
 //! | a standby was away for longer than the primary's journal reaches back (`journal.retain_bytes`) | it is given an image and begins anew; see below |
 //! | the coordinator is away | nothing, until a member fails; then commits or the takeover wait for it |
