@@ -29,19 +29,19 @@ pub(crate) const MAX_LENGTH: u64 = 1_000_000_000;
 const BESIDE_S: f64 = 0.05;
 
 /// An axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub(crate) enum Axis {
-    /// Messages a second.
+    /// Messages a second
     Rate,
-    /// Stocks of the feed.
+    /// Stocks of the feed, in the books
     Symbols,
-    /// Live orders.
+    /// Live orders, in the books
     Orders,
-    /// Publishers.
+    /// Publishers of one sequencer
     Sources,
-    /// Subscribers on this host.
+    /// Subscribers on this host
     Subscribers,
-    /// Messages in the journal.
+    /// Messages in the journal: appending, answering a request, opening
     Journal,
 }
 

@@ -15,7 +15,7 @@ const MAX_SYMBOLS: u64 = u16::MAX as u64;
 pub(super) struct GrowthArgs {
     /// Curves to measure [default: all]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "CURVE,…")]
-    curve: Vec<CurveArg>,
+    curve: Vec<Axis>,
     /// Fewer and smaller points, shorter and less often: half a minute instead of five
     #[arg(long)]
     quick: bool,
@@ -42,22 +42,6 @@ pub(super) struct GrowthArgs {
     seed: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum CurveArg {
-    /// Messages a second
-    Rate,
-    /// Stocks of the feed, in the books
-    Symbols,
-    /// Live orders, in the books
-    Orders,
-    /// Publishers of one sequencer
-    Sources,
-    /// Subscribers on this host
-    Subscribers,
-    /// Messages in the journal: appending, answering a request, opening
-    Journal,
-}
-
 /// A curve as it is asked for.
 struct Asked<'a> {
     axis: Axis,
@@ -78,50 +62,50 @@ impl GrowthArgs {
         }
     }
 
-    fn asked(&self, curve: CurveArg) -> Asked<'_> {
-        match curve {
-            CurveArg::Rate => Asked {
-                axis: Axis::Rate,
+    fn asked(&self, axis: Axis) -> Asked<'_> {
+        match axis {
+            Axis::Rate => Asked {
+                axis,
                 option: "--rate",
                 points: &self.rate,
                 default: &[1_000, 3_000, 10_000, 30_000, 100_000, 200_000, 400_000, 800_000, 1_600_000],
                 quick: &[1_000, 10_000, 100_000, 400_000],
                 most: MAX_MESSAGES,
             },
-            CurveArg::Symbols => Asked {
-                axis: Axis::Symbols,
+            Axis::Symbols => Asked {
+                axis,
                 option: "--symbols",
                 points: &self.symbols,
                 default: &[10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 65_535],
                 quick: &[10, 1_000, 65_535],
                 most: MAX_SYMBOLS,
             },
-            CurveArg::Orders => Asked {
-                axis: Axis::Orders,
+            Axis::Orders => Asked {
+                axis,
                 option: "--orders",
                 points: &self.orders,
                 default: &[1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000],
                 quick: &[1_000, 10_000, 100_000, 1_000_000],
                 most: MAX_ORDERS,
             },
-            CurveArg::Sources => Asked {
-                axis: Axis::Sources,
+            Axis::Sources => Asked {
+                axis,
                 option: "--sources",
                 points: &self.sources,
                 default: &[1, 2, 4, 8, 16, 32, 64],
                 quick: &[1, 8, 64],
                 most: MAX_SOURCES as u64,
             },
-            CurveArg::Subscribers => Asked {
-                axis: Axis::Subscribers,
+            Axis::Subscribers => Asked {
+                axis,
                 option: "--subscribers",
                 points: &self.subscribers,
                 default: &[1, 2, 4, 8, 16, 32, 64],
                 quick: &[1, 8, 64],
                 most: MAX_SUBSCRIBERS as u64,
             },
-            CurveArg::Journal => Asked {
-                axis: Axis::Journal,
+            Axis::Journal => Asked {
+                axis,
                 option: "--journal",
                 points: &self.journal,
                 default: &[100_000, 300_000, 1_000_000, 3_000_000, 10_000_000, 30_000_000],
@@ -132,7 +116,7 @@ impl GrowthArgs {
     }
 
     pub(super) fn checked(&self) -> Result<Growth, UsageError> {
-        let all = CurveArg::value_variants();
+        let all = Axis::value_variants();
         let curves = if self.curve.is_empty() { all.to_vec() } else { distinct(&self.curve) };
         if let Some(idle) =
             all.iter().find(|curve| !curves.contains(curve) && !self.asked(**curve).points.is_empty())
