@@ -95,10 +95,16 @@ fn the_whole_path_is_measured_with_and_without_standbys() {
     let journals = dir.path().join("journals");
     let (out, journals) = (out.to_str().unwrap(), journals.to_str().unwrap());
     let result = result(&["pipe", "--rate", "5000", "--standbys", "0,1,2", "--out", out, "--dir", journals]);
-    let named = ["raw datagram, 5,000/s", "no standby, 5,000/s", "1 standby, 5,000/s", "2 standbys, 5,000/s"];
+    let named = [
+        "raw datagram, unicast, 5,000/s",
+        "raw datagram, multicast, 5,000/s",
+        "no standby, 5,000/s",
+        "1 standby, 5,000/s",
+        "2 standbys, 5,000/s",
+    ];
     assert_eq!(names(&result), named);
-    assert_eq!(accounted(&result), [2_000; 4]);
-    for variant in 1..4 {
+    assert_eq!(accounted(&result), [2_000; 5]);
+    for variant in 2..5 {
         for stage in [
             "publisher: due → handed to the driver",
             "→ numbered by the sequencer",

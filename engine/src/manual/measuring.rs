@@ -104,8 +104,9 @@
 //! of which the host may be half is marked `!`. On a virtual machine without isolated cores that is the rule from p99 on.
 //!
 //! - *cost of safety / raw round trip*: how much later a message is in the book with standbys than without, in round trips
-//!   of a raw datagram of 64 bytes between the same two threads. An acknowledgement takes at least one.
-//! - *whole path / raw round trip*: the path has two hops, as a round trip has.
+//!   of a raw unicast datagram of 64 bytes between the same two threads. An acknowledgement takes at least one.
+//! - *whole path / raw round trip*, *raw multicast round trip*: the path has two hops, as a round trip has. Its hops are
+//!   multicast, which costs a kernel more than unicast.
 //! - Stages count from one to the next, each with percentiles of its own: those do not add up.
 //! - `!!` and intervals that hold 1 are what they are. Compare by `bench compare`, which says *better*, *worse* or *no
 //!   difference shown*; with `--limit 1.1` its exit code is 1 when something is for sure more than a tenth worse.

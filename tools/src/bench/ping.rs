@@ -46,7 +46,7 @@ pub fn driver_name(driver: IoDriver) -> &'static str {
     }
 }
 
-fn word(addressing: Addressing) -> &'static str {
+pub(super) fn word(addressing: Addressing) -> &'static str {
     match addressing {
         Addressing::Unicast => "unicast",
         Addressing::Multicast => "multicast",

@@ -11,7 +11,7 @@ use super::session::Session;
 use super::stage::{self, Scene};
 use crate::output::grouped;
 
-/// Payload of the datagram that the cost of safety is measured by.
+/// Payload of the datagrams that the path and the cost of safety are measured by.
 const RAW_BYTES: usize = 64;
 
 /// What to measure.
@@ -23,8 +23,8 @@ pub(crate) struct Pipe {
 
 #[derive(Clone, Copy)]
 enum Turn {
-    /// The round trip of a raw datagram: the yardstick.
-    Raw(NonZeroU64),
+    /// The round trip of a raw datagram: the yardstick. Standbys are spoken to by unicast, all else is multicast.
+    Raw(NonZeroU64, Addressing),
     Path {
         rate: NonZeroU64,
         standbys: usize,
@@ -34,7 +34,9 @@ enum Turn {
 impl Turn {
     fn name(self) -> String {
         match self {
-            Turn::Raw(rate) => format!("raw datagram, {}/s", grouped(rate.get())),
+            Turn::Raw(rate, addressing) => {
+                format!("raw datagram, {}, {}/s", ping::word(addressing), grouped(rate.get()))
+            }
             Turn::Path { rate, standbys } => {
                 format!("{}, {}/s", standbys_in_words(standbys), grouped(rate.get()))
             }
@@ -52,7 +54,8 @@ pub(crate) fn run(session: &Session, pipe: &Pipe) -> anyhow::Result<Report> {
         .iter()
         .flat_map(|&rate| {
             let paths = pipe.standbys.iter().map(move |&standbys| Turn::Path { rate, standbys });
-            std::iter::once(Turn::Raw(rate)).chain(paths)
+            let raw = [Addressing::Unicast, Addressing::Multicast].map(|way| Turn::Raw(rate, way));
+            raw.into_iter().chain(paths)
         })
         .collect();
     let most = pipe.rates.iter().map(|rate| session.messages(rate.get()).0).max().unwrap_or(0);
@@ -67,7 +70,7 @@ pub(crate) fn run(session: &Session, pipe: &Pipe) -> anyhow::Result<Report> {
         .with("standbys", in_words(&pipe.standbys))
         .with("raw datagram", format!("{RAW_BYTES} bytes"));
     let mut report = session.measure(subject, variants, |at, variant| match turns[at] {
-        Turn::Raw(rate) => ping::raw(session, Addressing::Unicast, rate, RAW_BYTES, variant),
+        Turn::Raw(rate, addressing) => ping::raw(session, addressing, rate, RAW_BYTES, variant),
         Turn::Path { rate, standbys } => {
             let scene = Scene { standbys, ..pipe.flow.scene(session, &messages, rate) };
             Ok(stage::run(&scene, &session.stop)?.record(&scene, variant))
@@ -81,12 +84,15 @@ pub(crate) fn run(session: &Session, pipe: &Pipe) -> anyhow::Result<Report> {
 fn compare(report: &mut Report, pipe: &Pipe) {
     let (whole, round_trip) = (format!("{WHOLE}: p50"), format!("{ROUND_TRIP}: p50"));
     for &rate in &pipe.rates {
-        let raw = Turn::Raw(rate).name();
+        let [raw, raw_multicast] =
+            [Addressing::Unicast, Addressing::Multicast].map(|way| Turn::Raw(rate, way).name());
         let alone = Turn::Path { rate, standbys: 0 }.name();
         for &standbys in &pipe.standbys {
             let path = Turn::Path { rate, standbys }.name();
             let values = report.quotients([&path, &whole], [&raw, &round_trip]);
             report.ratio(format!("{path}: whole path / raw round trip, p50"), values);
+            let values = report.quotients([&path, &whole], [&raw_multicast, &round_trip]);
+            report.ratio(format!("{path}: whole path / raw multicast round trip, p50"), values);
             if standbys > 0 {
                 // How much longer the path is than alone, in raw round trips.
                 let with = report.values(&path, &whole).iter().zip(report.values(&alone, &whole));
@@ -115,7 +121,8 @@ mod tests {
             variant
         };
         let mut report = testing::report(vec![
-            variant(Turn::Raw(rate), ROUND_TRIP, [10.0, 20.0, 10.0]),
+            variant(Turn::Raw(rate, Addressing::Unicast), ROUND_TRIP, [10.0, 20.0, 10.0]),
+            variant(Turn::Raw(rate, Addressing::Multicast), ROUND_TRIP, [15.0, 30.0, 15.0]),
             variant(Turn::Path { rate, standbys: 0 }, WHOLE, [30.0, 60.0, 30.0]),
             variant(Turn::Path { rate, standbys: 1 }, WHOLE, [41.0, 80.0, 42.0]),
         ]);
@@ -126,7 +133,12 @@ mod tests {
             found,
             [
                 ("no standby, 100/s: whole path / raw round trip, p50", &[3.0, 3.0, 3.0][..]),
+                ("no standby, 100/s: whole path / raw multicast round trip, p50", &[2.0, 2.0, 2.0][..]),
                 ("1 standby, 100/s: whole path / raw round trip, p50", &[4.1, 4.0, 4.2][..]),
+                (
+                    "1 standby, 100/s: whole path / raw multicast round trip, p50",
+                    &[41.0 / 15.0, 80.0 / 30.0, 2.8][..]
+                ),
                 ("1 standby, 100/s: cost of safety / raw round trip, p50", &[1.1, 1.0, 1.2][..]),
             ]
         );
