@@ -109,6 +109,7 @@ local function add_header(tree, tvb)
     for _, flag in ipairs(all) do
         flags:add_le(flag, tvb(10, 1))
     end
+    if tvb(9, 1):uint() == ACK then tree:add(f.wish, tvb(11, 1)) end
     tree:add_le(f.node, tvb(12, 2))
     tree:add(f.session, tvb(14, 10))
     tree:add_le(f.epoch, tvb(24, 8))

@@ -152,16 +152,16 @@ fn tshark_reads_every_field() {
         arguments.extend(names.iter().flat_map(|name| ["-e", name]));
         tshark(&capture, &arguments)
     };
-    let Some(common) = fields("kind node session epoch incarnation version flags") else { return };
+    let Some(common) = fields("kind node session epoch incarnation version flags wish") else { return };
     let common: Vec<_> = common.lines().collect();
     assert_eq!(
         common,
         [
-            "1\t2\tMDREPL0001\t9\t0x0000000000000abc\t1\t0x00",
-            "1\t2\tMDREPL0001\t9\t0x0000000000000abc\t1\t0x25",
-            "2\t1\tMDREPL0001\t9\t0x0000000000000abc\t1\t0x00",
-            "2\t1\tMDREPL0001\t0\t0x0000000000000abc\t1\t0x20",
-            "3\t0\tMDREPL0001\t10\t0x0000000000000abc\t1\t0x00",
+            "1\t2\tMDREPL0001\t9\t0x0000000000000abc\t1\t0x00\t",
+            "1\t2\tMDREPL0001\t9\t0x0000000000000abc\t1\t0x25\t",
+            "2\t1\tMDREPL0001\t9\t0x0000000000000abc\t1\t0x00\t1",
+            "2\t1\tMDREPL0001\t0\t0x0000000000000abc\t1\t0x20\t0",
+            "3\t0\tMDREPL0001\t10\t0x0000000000000abc\t1\t0x00\t",
         ]
     );
     let numbers = fields(
