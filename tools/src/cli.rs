@@ -81,12 +81,12 @@ enum Command {
     /// Exit code 1: something is not as it should be. 3: no node answers.
     #[command(after_help = EXIT_CODES)]
     Status(status::Args),
-    /// Make a node of a cluster its primary
+    /// Make a node of a cluster its primary: the one before hands over in order, or is deposed
     ///
     /// Exit code 1: the node refused.
     #[command(after_help = EXIT_CODES)]
     Promote(promote::Args),
-    /// Let a node of a cluster, usually its primary, hand over in order and leave the in-sync set
+    /// Let the primary of a cluster hand over in order; it stays as a standby
     ///
     /// Exit code 1: the node refused.
     #[command(after_help = EXIT_CODES)]

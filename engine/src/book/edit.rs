@@ -55,8 +55,8 @@ pub(super) struct Reduced {
 }
 
 impl Books {
-    /// Adds an order at the end of its level's queue, or says why not. Its locate has a book. `hint` says where
-    /// the level may be.
+    /// Adds an order at the end of its level's queue, or says why not. Its locate has a book. `hints` are of
+    /// its reference, and say where the level may be.
     #[inline]
     pub(super) fn add(&mut self, new: &NewOrder, hints: Hints) -> Result<Change, Anomaly> {
         let Hints { hash, level: hint, .. } = hints;

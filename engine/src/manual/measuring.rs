@@ -71,10 +71,11 @@
 //!   and the report says so. Journals are in `--dir` while it runs: about 100 bytes for each message of each point.
 //! - A cost **bends** at the first point from which on it is more than 1.5 times the smallest at any point before, repeat by
 //!   repeat: what falls with growth, as the cost of a message does when datagrams are fuller, has not bent, nor has what
-//!   sticks out at one point and is back at the next. *Perhaps* marks a bend that the repeats do not show for sure. *What bends first* orders all costs by how much of their range lies before the bend, in powers of
-//!   ten, so that 8 of 64 sources and 1,000 of 10⁶ orders are alike. 99th percentiles are shown and not ranked: they are the
-//!   host's as often as ours. Beside a bend stands what the engine's own counters say of it: the stage that grew, how busy
-//!   everybody was, datagrams dropped, back-pressure, the cache that was outgrown.
+//!   sticks out at one point and is back at the next. *Perhaps* marks a bend that the repeats do not show for sure. *What
+//!   bends first* orders all costs by how much of their range lies before the bend, in powers of ten, so that 8 of 64
+//!   sources and 1,000 of 10⁶ orders are alike. 99th percentiles are shown and not ranked: they are the host's as often as
+//!   ours. Beside a bend stands what the engine's own counters say of it: the stage that grew, how busy everybody was,
+//!   datagrams dropped, back-pressure, the cache that was outgrown.
 //!
 //! # Rivals
 //!

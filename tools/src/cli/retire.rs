@@ -1,4 +1,4 @@
-//! `seqcast retire`: hands over in order, without a gap, and leaves the in-sync set.
+//! `seqcast retire`: the primary hands over in order, and stays as a standby.
 
 use anyhow::Context;
 use seqcast_engine::agents::links::OperatorCommand;

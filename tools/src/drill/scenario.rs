@@ -81,7 +81,7 @@ pub(crate) enum Step {
     CoordinatorAway,
     /// It does again.
     CoordinatorBack,
-    /// Ask it to hand over and leave the set.
+    /// Ask it to hand over.
     Retire(Who),
     /// Ask it to lead.
     Promote(Who),

@@ -38,7 +38,7 @@ pub struct LinkEvent {
 pub enum OperatorCommand {
     /// Become primary.
     Promote,
-    /// Hand over, if it is primary, and leave the in-sync set.
+    /// Hand over, if it is primary.
     Retire,
 }
 

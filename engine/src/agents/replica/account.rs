@@ -121,7 +121,7 @@ impl<D: Driver> Replica<D> {
             self.driver.transmit(&to, repl::HEADER_BYTES, |buffer| refusals.answer(now, promised, buffer));
     }
 
-    /// Tells all others that this node leads no longer: whoever does then need not wait to be told by the record's next reading.
+    /// Tells all others that this node leads no longer, so that they read the record now and not when that is due.
     pub(super) fn resign(&mut self) {
         let Some(endpoint) = self.endpoint else { return };
         let promised = self.control.promised();

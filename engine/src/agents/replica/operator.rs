@@ -34,7 +34,7 @@ impl<D: Driver> Replica<D> {
         let until = now + COMMAND_TIMEOUT;
         let outcome = match command {
             OperatorCommand::Promote if is_primary => Some(CommandOutcome::Done("this node is primary")),
-            // Who takes over from a primary that lives makes it stop in the midst of its work; who is handed the lead does not.
+            // Who takes over from a primary that lives stops it in the midst of its work; who is handed the lead does not.
             OperatorCommand::Promote
                 if self.primary().is_some_and(|primary| primary.detector.suspected().is_none()) =>
             {
@@ -132,8 +132,8 @@ impl<D: Driver> Replica<D> {
         }
     }
 
-    /// The process is about to end: this node hands over if it leads, and leaves the in-sync set, so that nobody waits for it.
-    /// Where that helps nobody it goes at once.
+    /// The process is about to end: this node hands over if it leads, and leaves the in-sync set, so that nobody waits for
+    /// it. Where that helps nobody it goes at once.
     pub(super) fn depart(&mut self, now: Nanos) {
         if !self.departure.is_asked() || self.departure.is_allowed() {
             return;
