@@ -59,7 +59,7 @@ fn number(sequencer: &mut Sequencer, source_seq: u64, payload: &[u8], slot: &mut
 fn append_all(opened: &mut Opened, frames: &[u8], framed: usize) -> Duration {
     let mut took = Duration::ZERO;
     for stretch in frames.chunks((1 << 20) / framed * framed) {
-        opened.preparer.poll(SeqNo::FIRST).expect("room on the disk");
+        opened.preparer.poll(SeqNo::FIRST, SeqNo::MAX).expect("room on the disk");
         let start = Instant::now();
         for batch in stretch.chunks(BATCH * framed) {
             for frame in batch.chunks_exact(framed) {

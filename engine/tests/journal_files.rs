@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use seqcast_engine::frame::{self, Chain};
-use seqcast_engine::io::store::{FileReadStore, FileStore};
+use seqcast_engine::io::store::{FileReadStore, FileStore, aside_path};
 use seqcast_engine::journal::segment::{HEADER_BYTES, SegmentHeader};
 use seqcast_engine::journal::{
     AppendError, CutError, Follower, Journal, JournalConfig, JournalError, MIN_SEGMENT_BYTES, Opened, verify,
@@ -63,7 +63,7 @@ impl Primary {
 
 fn append(opened: &mut Opened, frame: &[u8]) {
     if opened.journal.append(frame) == Err(AppendError::NotReady) {
-        opened.preparer.poll(SeqNo::FIRST).unwrap();
+        opened.preparer.poll(SeqNo::FIRST, SeqNo::MAX).unwrap();
         opened.journal.append(frame).unwrap();
     }
 }
@@ -117,13 +117,13 @@ fn reopens_what_was_written() {
 fn the_next_segment_stays_prepared_and_is_reused_by_index() {
     let dir = tempfile::tempdir().unwrap();
     let mut opened = fill(dir.path(), 10);
-    assert!(opened.preparer.poll(SeqNo::FIRST).unwrap());
+    assert!(opened.preparer.poll(SeqNo::FIRST, SeqNo::MAX).unwrap());
     let prepared = fs::metadata(segment(dir.path(), 1)).unwrap();
     assert_eq!(prepared.len(), MIN_SEGMENT_BYTES as u64);
     drop(opened);
     let mut opened = open(dir.path()).unwrap();
     assert!(!segment(dir.path(), 1).exists(), "never begun");
-    assert!(opened.preparer.poll(SeqNo::FIRST).unwrap());
+    assert!(opened.preparer.poll(SeqNo::FIRST, SeqNo::MAX).unwrap());
     check(&opened);
 }
 
@@ -140,7 +140,7 @@ fn child_writer() {
         for _ in 0..7 {
             let nth = primary.next.value();
             append(&mut opened, &primary.frame(&payload(nth)));
-            opened.preparer.poll(SeqNo::FIRST).unwrap();
+            opened.preparer.poll(SeqNo::FIRST, SeqNo::MAX).unwrap();
         }
         let next = opened.journal.publish();
         published.advance(next);
@@ -208,11 +208,11 @@ fn child_standby() {
         let tail = if round % 8 == 7 { 500 } else { round % 3 };
         extend(&mut opened, u64::MAX - round, tail);
         while opened.journal.cut_back(committed) == Err(CutError::NotReady) {
-            opened.preparer.poll(committed).unwrap();
+            opened.preparer.poll(committed, SeqNo::MAX).unwrap();
         }
         if round % 5 == 0 {
             opened.syncer.poll().unwrap();
-            opened.preparer.poll(committed).unwrap();
+            opened.preparer.poll(committed, SeqNo::MAX).unwrap();
         }
     }
 }
@@ -313,6 +313,22 @@ fn two_writers_are_one_too_many() {
 }
 
 #[test]
+fn what_is_set_aside_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = fill(dir.path(), 300);
+    opened.syncer.poll().unwrap();
+    let (chain, replaced) = (opened.journal.chain().clone(), opened.recovered.incarnation);
+    let before = opened.reader.next();
+    drop(opened);
+    let store = FileStore::open(dir.path()).unwrap();
+    let opened = Journal::begin_at(store, &config(), &chain).unwrap();
+    assert_eq!((opened.reader.oldest(), opened.reader.next()), (before, before));
+    let aside = FileReadStore::open(aside_path(dir.path(), replaced)).unwrap();
+    let report = verify(&aside).unwrap();
+    assert_eq!((report.oldest, report.chain), (SeqNo::FIRST, chain));
+}
+
+#[test]
 fn what_cannot_be_opened_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
@@ -377,7 +393,7 @@ fn a_full_disk_is_back_pressure_and_loses_nothing() {
     let (refused, error) = loop {
         let frame = primary.frame(&payload(nth));
         if opened.journal.append(&frame) == Err(AppendError::NotReady) {
-            match opened.preparer.poll(SeqNo::FIRST) {
+            match opened.preparer.poll(SeqNo::FIRST, SeqNo::MAX) {
                 Ok(_) => opened.journal.append(&frame).map(drop).unwrap(),
                 Err(error) => break (frame, error.to_string()),
             }
@@ -400,7 +416,7 @@ fn a_full_disk_is_back_pressure_and_loses_nothing() {
     let mut opened = Journal::open(FileStore::open(&dir).unwrap(), &config).unwrap();
     let next = opened.reader.next();
     assert_eq!(opened.journal.append(&refused), Err(AppendError::NotReady));
-    opened.preparer.poll(next).unwrap();
+    opened.preparer.poll(next, SeqNo::MAX).unwrap();
     opened.journal.append(&refused).unwrap();
     opened.journal.publish();
     check(&opened);

@@ -46,7 +46,7 @@ fn append(opened: &mut Opened, kind: Kind, payload: &[u8]) {
     let mut frame = vec![0; frame::framed_bytes(payload.len())];
     frame::seal(&mut frame, header, payload);
     if opened.journal.append(&frame) == Err(AppendError::NotReady) {
-        opened.preparer.poll(SeqNo::FIRST).unwrap();
+        opened.preparer.poll(SeqNo::FIRST, SeqNo::MAX).unwrap();
         opened.journal.append(&frame).unwrap();
     }
 }
@@ -333,7 +333,7 @@ fn frames_that_retention_removed_are_told() {
 }
 
 fn cut(opened: &mut Opened, to: u64) {
-    opened.preparer.poll(SeqNo::FIRST).unwrap();
+    opened.preparer.poll(SeqNo::FIRST, SeqNo::MAX).unwrap();
     opened.journal.cut_back(SeqNo::new(to).unwrap()).unwrap();
 }
 

@@ -5,7 +5,7 @@
 -- or put this file into Wireshark's folder for personal Lua plugins. Any UDP datagram that begins with "SQCR" is taken for
 -- one of the stream, whatever its port. Works with Lua 5.2 to 5.4.
 
-local HEADER_BYTES, APPEND_BYTES, ACK_BYTES = 40, 88, 96
+local HEADER_BYTES, APPEND_BYTES, ACK_BYTES = 40, 96, 96
 local IMAGE_BYTES, IMAGE_SOURCE_BYTES = 80, 18
 local FRAME_HEADER_BYTES, FRAME_ALIGN_BYTES = 64, 8
 local APPEND, ACK, REFUSE, IMAGE = 1, 2, 3, 4
@@ -42,6 +42,7 @@ local f = {
     end_next = ProtoField.uint64("seqcast_repl.end", "End"),
     committed = ProtoField.uint64("seqcast_repl.committed", "Committed"),
     published = ProtoField.uint64("seqcast_repl.published", "Published"),
+    everywhere = ProtoField.uint64("seqcast_repl.everywhere", "On every node"),
     verified = ProtoField.uint64("seqcast_repl.verified", "Verified"),
     received = ProtoField.uint64("seqcast_repl.received", "Received"),
     wanted = ProtoField.uint64("seqcast_repl.wanted", "Wanted"),
@@ -154,6 +155,7 @@ local function add_append(tree, tvb)
     tree:add_le(f.end_next, tvb(64, 8))
     tree:add_le(f.committed, tvb(72, 8))
     tree:add_le(f.published, tvb(80, 8))
+    tree:add_le(f.everywhere, tvb(88, 8))
     local at, count = APPEND_BYTES, 0
     while at < tvb:len() do
         at = add_frame(tree, tvb, at)

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | 0 | 4 | `SQCR` |
 //! | 4 | 4 | CRC-32C of everything after this field |
-//! | 8 | 1 | version: 1 |
+//! | 8 | 1 | version: 2 |
 //! | 9 | 1 | kind: 1 Append, 2 Ack, 3 Refuse, 4 Image |
 //! | 10 | 1 | flags, see below; the others are zero |
 //! | 11 | 1 | *wish* of an Ack: 0 none, 1 to lead, 2 to leave the in-sync set; zero in all others |
@@ -26,7 +26,8 @@
 //! | 64 | 8 | *end*: the number that the primary gives next |
 //! | 72 | 8 | *committed*: everything below it is committed |
 //! | 80 | 8 | *published*: everything below it was sent to subscribers |
-//! | 88 | … | whole frames, as they stand in the journal |
+//! | 88 | 8 | *everywhere*: everything below it is in the journal of every node of the cluster |
+//! | 96 | … | whole frames, as they stand in the journal |
 //!
 //! **Ack**, from a standby to the primary. With epoch 0 it is a *hello*: the standby follows nobody and verified nothing.
 //!
@@ -82,11 +83,11 @@ pub use image::{IMAGE_BYTES, IMAGE_SOURCE_BYTES, Image, ImageSources, emit_image
 /// The first bytes of every datagram.
 pub const MAGIC: [u8; 4] = *b"SQCR";
 /// Version of the format.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Bytes of the common part, and of a whole [`Refuse`].
 pub const HEADER_BYTES: usize = 40;
 /// Bytes of an [`Append`] before its frames.
-pub const APPEND_BYTES: usize = 88;
+pub const APPEND_BYTES: usize = 96;
 /// Bytes of an [`Ack`].
 pub const ACK_BYTES: usize = 96;
 /// Frames are multiples of this many bytes, and so is where they begin.
@@ -144,6 +145,7 @@ struct AppendLayout {
     end: U64,
     committed: U64,
     published: U64,
+    everywhere: U64,
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -213,6 +215,8 @@ pub struct Head {
     pub committed: Reach,
     /// Everything below it was sent to subscribers.
     pub published: SeqNo,
+    /// Everything below it is in the journal of every node of the cluster.
+    pub everywhere: SeqNo,
 }
 
 /// Who speaks, of what.
@@ -420,10 +424,12 @@ impl<'a> Append<'a> {
             end: header.reach(layout.end, FLAG_END)?,
             committed: header.reach(layout.committed, FLAG_COMMITTED)?,
             published: SeqNo::new(layout.published.get()).ok_or(Error::SeqNo)?,
+            everywhere: SeqNo::new(layout.everywhere.get()).ok_or(Error::SeqNo)?,
         };
         check(previous.at.is_part_of(head.end), "previous (beyond the end)")?;
         check(head.committed.is_part_of(head.end), "committed (beyond the end)")?;
         check(head.published <= head.committed.next, "published (beyond committed)")?;
+        check(head.everywhere <= head.end.next, "everywhere (beyond the end)")?;
         check(frames.is_empty() || previous.at < head.end, "frames (beyond the end)")?;
         let is_deaf = header.flags & FLAG_DEAF != 0;
         Ok(Append { origin: header.origin(), previous, head, is_deaf, frames })
@@ -503,6 +509,7 @@ impl<'a> Packer<'a> {
             end: head.end.next.value().into(),
             committed: head.committed.next.value().into(),
             published: head.published.value().into(),
+            everywhere: head.everywhere.value().into(),
         };
         self.buffer[..APPEND_BYTES].copy_from_slice(layout.as_bytes());
         seal(&mut self.buffer[..self.len], crc32c)
@@ -609,24 +616,24 @@ mod tests {
     const FRAMES: [u8; 16] = *b"\xA0\xA1\xA2\xA3\xA4\xA5\xA6\xA7\xA8\xA9\xAA\xAB\xAC\xAD\xAE\xAF";
 
     /// Made by another program, check sums included.
-    const APPEND_WIRE: [u8; APPEND_BYTES + 16] = *b"SQCR\x83\xAA\xB9\xCD\x01\x01\x00\x00\x02\x00MDREPL0001\
+    const APPEND_WIRE: [u8; APPEND_BYTES + 16] = *b"SQCR\x85\xE5\xB9\x88\x02\x01\x00\x00\x02\x00MDREPL0001\
         \x09\0\0\0\0\0\0\0\x18\x17\x16\x15\x14\x13\x12\x11\
         \x02\x01\0\0\0\0\0\0\x08\0\0\0\0\0\0\0\x44\x43\x42\x41\x10\0\0\0\
-        \x05\x01\0\0\0\0\0\0\x03\x01\0\0\0\0\0\0\x01\x01\0\0\0\0\0\0\
+        \x05\x01\0\0\0\0\0\0\x03\x01\0\0\0\0\0\0\x01\x01\0\0\0\0\0\0\xFF\0\0\0\0\0\0\0\
         \xA0\xA1\xA2\xA3\xA4\xA5\xA6\xA7\xA8\xA9\xAA\xAB\xAC\xAD\xAE\xAF";
-    const ENDED_WIRE: [u8; APPEND_BYTES] = *b"SQCR\x29\x82\x2E\x8C\x01\x01\x07\x00\x02\x00MDREPL0001\
+    const ENDED_WIRE: [u8; APPEND_BYTES] = *b"SQCR\x81\xFC\x6C\x28\x02\x01\x07\x00\x02\x00MDREPL0001\
         \x09\0\0\0\0\0\0\0\x18\x17\x16\x15\x14\x13\x12\x11\
         \x05\x01\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x54\x53\x52\x51\0\0\0\0\
-        \x05\x01\0\0\0\0\0\0\x05\x01\0\0\0\0\0\0\x05\x01\0\0\0\0\0\0";
-    const ACK_WIRE: [u8; ACK_BYTES] = *b"SQCR\x94\xF4\x18\xB8\x01\x02\x00\x00\x01\x00MDREPL0001\
+        \x05\x01\0\0\0\0\0\0\x05\x01\0\0\0\0\0\0\x05\x01\0\0\0\0\0\0\x04\x01\0\0\0\0\0\0";
+    const ACK_WIRE: [u8; ACK_BYTES] = *b"SQCR\x61\xA6\x26\xB1\x02\x02\x00\x00\x01\x00MDREPL0001\
         \x09\0\0\0\0\0\0\0\x28\x27\x26\x25\x24\x23\x22\x21\
         \x04\x01\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x64\x63\x62\x61\0\0\0\0\
         \x02\x01\0\0\0\0\0\0\x03\x01\0\0\0\0\0\0\x07\x01\0\0\0\0\0\0\x01\x01\0\0\0\0\0\0";
-    const ENDED_ACK_WIRE: [u8; ACK_BYTES] = *b"SQCR\xE4\x20\x4E\x47\x01\x02\x0F\x00\x01\x00MDREPL0001\
+    const ENDED_ACK_WIRE: [u8; ACK_BYTES] = *b"SQCR\x11\x72\x70\x4E\x02\x02\x0F\x00\x01\x00MDREPL0001\
         \x09\0\0\0\0\0\0\0\x28\x27\x26\x25\x24\x23\x22\x21\
         \x05\x01\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x54\x53\x52\x51\0\0\0\0\
         \x05\x01\0\0\0\0\0\0\x05\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05\x01\0\0\0\0\0\0";
-    const REFUSE_WIRE: [u8; HEADER_BYTES] = *b"SQCR\xFE\x70\xD8\xF5\x01\x03\x00\x00\x00\x00MDREPL0001\
+    const REFUSE_WIRE: [u8; HEADER_BYTES] = *b"SQCR\xA3\x01\x33\xB3\x02\x03\x00\x00\x00\x00MDREPL0001\
         \x0A\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0";
 
     fn to(next: u64) -> Reach {
@@ -645,7 +652,12 @@ mod tests {
         Append {
             origin: origin(2, 9, 0x1112_1314_1516_1718),
             previous: Position { at: to(0x102), epoch: 8, crc: 0x4142_4344 },
-            head: Head { end: to(0x105), committed: to(0x103), published: SeqNo::new(0x101).unwrap() },
+            head: Head {
+                end: to(0x105),
+                committed: to(0x103),
+                published: SeqNo::new(0x101).unwrap(),
+                everywhere: SeqNo::new(0xFF).unwrap(),
+            },
             is_deaf: false,
             frames: &FRAMES,
         }
@@ -655,7 +667,7 @@ mod tests {
         let end = ended(0x105);
         Append {
             previous: Position { at: end, epoch: 9, crc: 0x5152_5354 },
-            head: Head { end, committed: end, published: end.next },
+            head: Head { end, committed: end, published: end.next, everywhere: SeqNo::new(0x104).unwrap() },
             frames: &[],
             ..append()
         }
@@ -775,7 +787,7 @@ mod tests {
     fn refuses_what_is_no_datagram_of_the_stream() {
         for wire in [&APPEND_WIRE[..], &ACK_WIRE, &REFUSE_WIRE] {
             assert_eq!(field(wire, 0, b"SQCA"), "magic");
-            assert_eq!(field(wire, 8, &[2]), "version");
+            assert_eq!(field(wire, 8, &[VERSION + 1]), "version");
             assert_eq!(field(wire, 9, &[0]), "kind");
             assert_eq!(field(wire, 9, &[5]), "kind");
             assert_eq!(field(wire, 10, &[0x80]), "flags");
@@ -819,7 +831,8 @@ mod tests {
             let longer = resealed([wire, &[0]].concat());
             assert_eq!(error(&longer), Error::Trailing { offset: wire.len() });
         }
-        let odd = resealed([&APPEND_WIRE[..60], &[12, 0, 0, 0], &APPEND_WIRE[64..100]].concat());
+        let odd =
+            resealed([&APPEND_WIRE[..60], &[12, 0, 0, 0], &APPEND_WIRE[64..APPEND_BYTES + 12]].concat());
         assert_eq!(error(&odd), Error::Field { name: "frames (no multiple of 8 bytes)" });
         let huge = patched(&APPEND_WIRE, 60, &[0xFF; 4]);
         let needed = APPEND_BYTES + u32::MAX as usize;
@@ -828,7 +841,7 @@ mod tests {
 
     #[test]
     fn numbers_start_at_one() {
-        for at in [40, 64, 72, 80] {
+        for at in [40, 64, 72, 80, 88] {
             assert_eq!(error(&patched(&APPEND_WIRE, at, &[0; 8])), Error::SeqNo, "at {at}");
         }
         for at in [40, 64, 72, 88] {
@@ -844,6 +857,7 @@ mod tests {
         assert_eq!(field(&APPEND_WIRE, 72, &[6]), "committed (beyond the end)");
         assert_eq!(field(&APPEND_WIRE, 10, &[FLAG_COMMITTED]), "committed (beyond the end)");
         assert_eq!(field(&APPEND_WIRE, 80, &[4]), "published (beyond committed)");
+        assert_eq!(field(&APPEND_WIRE, 88, &[6, 1]), "everywhere (beyond the end)");
         assert_eq!(field(&APPEND_WIRE, 40, &[5]), "frames (beyond the end)");
         let end_frame = resealed({
             let mut wire = APPEND_WIRE.to_vec();
@@ -896,7 +910,7 @@ mod tests {
     fn an_image_says_where_to_begin() {
         let wire = image();
         assert_eq!(wire.len(), IMAGE_BYTES + 3 * IMAGE_SOURCE_BYTES);
-        assert_eq!(wire[8..12], [1, 4, 0, 0]);
+        assert_eq!(wire[8..12], [VERSION, 4, 0, 0]);
         let u64_at = |at: usize| u64::from_le_bytes(wire[at..at + 8].try_into().unwrap());
         assert_eq!([40, 48, 64, 72].map(u64_at), [0x102, 8, 0x71, 0x81]);
         assert_eq!(wire[56..64], [0x44, 0x43, 0x42, 0x41, 3, 0, 0, 0]);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use seqcast_wire::net::{FRAME_HEADER_BYTES, UdpDatagram};
-use seqcast_wire::repl::{Ack, Append, Datagram, Head, Origin, Position, Reach, Refuse, Wish};
+use seqcast_wire::repl::{APPEND_BYTES, Ack, Append, Datagram, Head, Origin, Position, Reach, Refuse, Wish};
 use seqcast_wire::{SeqNo, Session};
 
 /// CRC-32C bit by bit, as its polynomial says.
@@ -56,7 +56,7 @@ fn datagrams() -> Vec<Vec<u8>> {
     let (first, crc) = frame(5, 77, b"hello");
     let (second, last_crc) = frame(6, crc, b"12345678");
     let frames = [first, second].concat();
-    let head = Head { end: to(7), committed: to(5), published: SeqNo::FIRST };
+    let head = Head { end: to(7), committed: to(5), published: SeqNo::FIRST, everywhere: to(3).next };
     let previous = Position { at: to(5), epoch: 8, crc: 77 };
     let append = Append { origin: origin(2, 9), previous, head, is_deaf: false, frames: &frames };
     let ended = Reach { ended: true, ..to(7) };
@@ -92,7 +92,7 @@ fn datagrams() -> Vec<Vec<u8>> {
     all.push([bytes_of(&right[4]), vec![0]].concat());
     all.push(bytes_of(&Datagram::Append(cut_off)));
     let mut damaged = bytes_of(&right[0]);
-    damaged[88 + 64] ^= 1;
+    damaged[APPEND_BYTES + 64] ^= 1;
     all.push(damaged);
     all
 }
@@ -157,15 +157,15 @@ fn tshark_reads_every_field() {
     assert_eq!(
         common,
         [
-            "1\t2\tMDREPL0001\t9\t0x0000000000000abc\t1\t0x00\t",
-            "1\t2\tMDREPL0001\t9\t0x0000000000000abc\t1\t0x25\t",
-            "2\t1\tMDREPL0001\t9\t0x0000000000000abc\t1\t0x00\t1",
-            "2\t1\tMDREPL0001\t0\t0x0000000000000abc\t1\t0x20\t0",
-            "3\t0\tMDREPL0001\t10\t0x0000000000000abc\t1\t0x00\t",
+            "1\t2\tMDREPL0001\t9\t0x0000000000000abc\t2\t0x00\t",
+            "1\t2\tMDREPL0001\t9\t0x0000000000000abc\t2\t0x25\t",
+            "2\t1\tMDREPL0001\t9\t0x0000000000000abc\t2\t0x00\t1",
+            "2\t1\tMDREPL0001\t0\t0x0000000000000abc\t2\t0x20\t0",
+            "3\t0\tMDREPL0001\t10\t0x0000000000000abc\t2\t0x00\t",
         ]
     );
     let numbers = fields(
-        "position.next position.epoch frame_bytes end committed published verified received wanted frame.seq \
+        "position.next position.epoch frame_bytes end committed published everywhere verified received wanted frame.seq \
          frame.epoch frame.stamp frame.source frame.source_seq frame.session frame.payload",
     );
     let numbers = numbers.expect("tshark is there");
@@ -173,11 +173,11 @@ fn tshark_reads_every_field() {
     assert_eq!(
         numbers.lines().collect::<Vec<_>>(),
         [
-            format!("5\t8\t144\t7\t5\t1\t\t\t\t{frames}"),
-            "7\t9\t0\t7\t5\t1\t\t\t\t\t\t\t\t\t\t".into(),
-            "7\t9\t\t\t4\t\t5\t6\t9\t\t\t\t\t\t\t".into(),
-            "7\t9\t\t\t4\t\t1\t1\t0\t\t\t\t\t\t\t".into(),
-            "\t".repeat(15),
+            format!("5\t8\t144\t7\t5\t1\t3\t\t\t\t{frames}"),
+            "7\t9\t0\t7\t5\t1\t3\t\t\t\t\t\t\t\t\t\t".into(),
+            "7\t9\t\t\t4\t\t\t5\t6\t9\t\t\t\t\t\t\t".into(),
+            "7\t9\t\t\t4\t\t\t1\t1\t0\t\t\t\t\t\t\t".into(),
+            "\t".repeat(16),
         ]
     );
 }

@@ -299,7 +299,7 @@ proptest! {
         let [a, b, c, d] = parts;
         let previous = Position { at: a, epoch, crc };
         let frames = vec![0xA5; if a < d { words * 8 } else { 0 }];
-        let head = Head { end: d, committed: c, published: b.next };
+        let head = Head { end: d, committed: c, published: b.next, everywhere: a.next };
         let append = Datagram::Append(repl::Append { origin, previous, head, is_deaf, frames: &frames });
         let wanted = Some(Reach::to(c.next.saturating_add(hole))).filter(|wanted| wants && *wanted > c);
         let tail = Position { at: d, epoch, crc };

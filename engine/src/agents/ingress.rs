@@ -37,6 +37,8 @@ pub struct Watermarks {
     pub committed: Watermark,
     /// Sent to subscribers; moved by the egress.
     pub published: Watermark,
+    /// In the journal of every node of the cluster; moved by the replica agent, as it knows or is told.
+    pub everywhere: Watermark,
 }
 
 /// One source.

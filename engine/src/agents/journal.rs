@@ -91,6 +91,15 @@ impl Default for Promises {
     }
 }
 
+/// From where on the record is needed.
+#[derive(Clone, Debug)]
+pub struct Needed {
+    /// By somebody on this node.
+    pub here: Watermark,
+    /// By another node: everything below is in the journal of every one.
+    pub everywhere: Watermark,
+}
+
 /// The cold side of the journal. It blocks: it needs a thread of its own, which ends after the other's.
 pub struct JournalUpkeep {
     preparer: Preparer,
@@ -98,8 +107,7 @@ pub struct JournalUpkeep {
     mark: Mark,
     retired: Retired,
     promises: Promises,
-    /// Lowest number that somebody still needs.
-    keep_from: Watermark,
+    needed: Needed,
     durable: Watermark,
     /// Whether commits wait for the disk.
     syncs: bool,
@@ -108,12 +116,12 @@ pub struct JournalUpkeep {
 }
 
 impl JournalUpkeep {
-    /// Prepares and retains, keeping what is not below `keep_from`.
+    /// Prepares and retains, keeping what is needed.
     pub fn new(
         (preparer, syncer, mark): (Preparer, Syncer, Mark),
         retired: Retired,
         promises: Promises,
-        keep_from: Watermark,
+        needed: Needed,
         durable: Watermark,
     ) -> JournalUpkeep {
         let retry_at = Nanos::ZERO;
@@ -123,7 +131,7 @@ impl JournalUpkeep {
             mark,
             retired,
             promises,
-            keep_from,
+            needed,
             durable,
             syncs: false,
             refused: false,
@@ -167,7 +175,7 @@ impl Agent for JournalUpkeep {
             work += 1;
         }
         if now >= self.retry_at {
-            match self.preparer.poll(self.keep_from.load()) {
+            match self.preparer.poll(self.needed.here.load(), self.needed.everywhere.load()) {
                 Ok(busy) => {
                     work += usize::from(busy);
                     if busy && std::mem::take(&mut self.refused) {

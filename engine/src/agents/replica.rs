@@ -494,8 +494,10 @@ impl<D: Driver> Replica<D> {
         let committed = reach_up_to(committed, tail.at);
         self.committed(committed);
         self.tell_progress(gate_number(committed), is_admitting);
+        self.watermarks.everywhere.advance(self.peers.everywhere(tail.at.next));
         let Some(endpoint) = self.endpoint else { return 0 };
-        let head = Head { end: tail.at, committed, published: published.min(committed.next) };
+        let everywhere = self.watermarks.everywhere.load().min(tail.at.next);
+        let head = Head { end: tail.at, committed, published: published.min(committed.next), everywhere };
         self.peers.say_deaf(self.control.is_deaf());
         self.peers.send(now, (&head, &local), tail, &mut self.driver, endpoint)
     }
@@ -525,6 +527,7 @@ impl<D: Driver> Replica<D> {
     fn stand_by(&mut self, now: Nanos) -> usize {
         self.committed(self.inbound.committed());
         if let Some(head) = self.inbound.head() {
+            self.watermarks.everywhere.advance(head.everywhere);
             let published = head.published.min(self.inbound.committed().next);
             if published > self.mark.next() {
                 self.mark.advance(published);

@@ -60,6 +60,7 @@ pub(super) fn journal() -> Journal {
         dir: "seqcast-data/journal".into(),
         segment_bytes: segment_bytes(),
         retain_bytes: Some(4 << 30),
+        catch_up_bytes: None,
     }
 }
 

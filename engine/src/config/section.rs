@@ -122,6 +122,17 @@ pub struct Journal {
     /// Oldest segments are deleted beyond this; none: never.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "unit::size::option")]
     pub retain_bytes: Option<u64>,
+    /// So much is kept as long as a node of the cluster lacks it; none: four times `retain_bytes`.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "unit::size::option")]
+    pub catch_up_bytes: Option<u64>,
+}
+
+impl Journal {
+    /// How much is kept as long as a node of the cluster lacks it.
+    pub fn catch_up_bytes(&self) -> u64 {
+        let by_default = || self.retain_bytes.unwrap_or(0).saturating_mul(4);
+        self.catch_up_bytes.unwrap_or_else(by_default)
+    }
 }
 
 /// `[publisher]`: a publisher's own feed.

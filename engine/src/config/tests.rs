@@ -409,6 +409,7 @@ const WHO_AND_WHERE: &[Misfit] = &[
     (&["journal.segment_bytes=16KiB"], "journal.segment_bytes", "largest frames; give at least 1MiB"),
     (&["journal.segment_bytes=1234567"], "journal.segment_bytes", "multiple of 4KiB"),
     (&["journal.retain_bytes=100MiB"], "journal.retain_bytes", "less than two segments"),
+    (&["journal.catch_up_bytes=1GiB"], "journal.catch_up_bytes", "less than `journal.retain_bytes`"),
     (&["publisher.retain_bytes=0"], "publisher.retain_bytes", "at least 1"),
     (&["publisher.window_messages=0"], "publisher.window_messages", "nothing could be sent"),
     (&["publisher.allow=[]"], "publisher.allow", "nobody could ask"),

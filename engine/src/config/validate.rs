@@ -9,8 +9,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use super::Config;
 use super::error::Problem;
 use super::section::{
-    Idle, Io, Line, OnUnfillable, Receiving, RewindLimits, Runtime, Sending, Sequencer, Start, Subscriber,
-    ThreadLayout,
+    Idle, Io, Journal, Line, OnUnfillable, Receiving, RewindLimits, Runtime, Sending, Sequencer, Start,
+    Subscriber, ThreadLayout,
 };
 use super::unit::{Prefix, Rate, SourceSession, size};
 use crate::limits::{MAX_DATAGRAM_BYTES, MAX_LINES, MAX_REWIND_SERVERS, MAX_SOURCES};
@@ -40,7 +40,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     }
     found.check_cluster(config);
     if let Some(journal) = &config.journal {
-        found.check_journal(journal.segment_bytes, journal.retain_bytes);
+        found.check_journal(journal);
     }
     if let Some(rewind) = &config.rewind {
         found.check_rewind("rewind", &rewind.allow, &rewind.limits);
@@ -225,7 +225,8 @@ impl Found {
         }
     }
 
-    fn check_journal(&mut self, segment_bytes: u64, retain_bytes: Option<u64>) {
+    fn check_journal(&mut self, journal: &Journal) {
+        let &Journal { segment_bytes, retain_bytes, catch_up_bytes, .. } = journal;
         let (segment, least) = (size::write(segment_bytes), size::write(MIN_SEGMENT_BYTES));
         if segment_bytes < MIN_SEGMENT_BYTES {
             let what = format!("is {segment}; a segment must have room for the largest frames");
@@ -241,6 +242,20 @@ impl Found {
             let remedy = "whole segments are deleted, never the one being written: give at least two, or leave it \
                           out to keep everything";
             self.add("journal.retain_bytes", what, remedy);
+        }
+        let Some(catch_up_bytes) = catch_up_bytes else { return };
+        match retain_bytes {
+            Some(retain_bytes) if catch_up_bytes < retain_bytes => {
+                let (is, less) = (size::write(catch_up_bytes), size::write(retain_bytes));
+                let what =
+                    format!("is {is}, less than `journal.retain_bytes` ({less}), which is kept anyway");
+                self.add("journal.catch_up_bytes", what, "give more, or leave it out for four times as much");
+            }
+            Some(_) => {}
+            None => {
+                let what = "is set, but without `journal.retain_bytes` everything is kept";
+                self.add("journal.catch_up_bytes", what, "leave it out, or set `journal.retain_bytes`");
+            }
         }
     }
 

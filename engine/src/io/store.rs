@@ -7,6 +7,7 @@
 //! | `00000000000000000000.seg`, … | segments, by index |
 //! | `mark` | the mark, a page |
 //! | `lock` | locked while a process writes; says which |
+//! | `aside-<incarnation>/` | segments of a journal that kept everything and was begun anew |
 //!
 //! A segment's room is reserved, written and synced when it is made, so that a full disk is an error there and writing
 //! into the mapping later can neither fail nor allocate. (A file system that copies on write, such as btrfs or ZFS,
@@ -51,6 +52,11 @@ pub struct FileReadStore {
 
 fn segment_path(dir: &Path, index: u64) -> PathBuf {
     dir.join(format!("{index:020}.seg"))
+}
+
+/// Where `dir` keeps what was set aside of the journal that had `incarnation`.
+pub fn aside_path(dir: &Path, incarnation: u64) -> PathBuf {
+    dir.join(format!("aside-{incarnation:016x}"))
 }
 
 fn show(path: &Path) -> String {
@@ -193,6 +199,19 @@ impl Store for FileStore {
         let path = self.path(index);
         self.syncing().take_if(|(syncing, _)| *syncing == index);
         fs::remove_file(&path).map_err(|e| StoreError::of(show(&path), "remove the segment", e))
+    }
+
+    fn set_aside(&self, index: u64, incarnation: u64) -> Result<(), StoreError> {
+        let (path, aside) = (self.path(index), aside_path(&self.dir, incarnation));
+        self.syncing().take_if(|(syncing, _)| *syncing == index);
+        let refused = |action| {
+            let path = &path;
+            move |e| StoreError::of(show(path), action, e)
+        };
+        fs::create_dir_all(&aside).map_err(refused("make a directory to set the segment aside"))?;
+        fs::rename(&path, segment_path(&aside, index)).map_err(refused("set the segment aside"))?;
+        sync_dir(&aside)?;
+        sync_dir(&self.dir)
     }
 
     /// Syncs the whole file: all that is dirty in it lies in `range`. Errors of writing back before the file was opened

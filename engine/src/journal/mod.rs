@@ -83,6 +83,8 @@ pub struct JournalConfig {
     /// Most bytes to keep: beyond them the oldest whole segments are removed. `None` keeps everything. The segment
     /// being written and the one prepared are always kept.
     pub retain_bytes: Option<u64>,
+    /// Most bytes to keep for nodes of the cluster that lack them, when that is more than `retain_bytes`.
+    pub catch_up_bytes: u64,
     /// The incarnation to take if the journal cannot be proven whole: any number never used before by this node,
     /// such as a random one. Not 0.
     pub fresh_incarnation: u64,
@@ -94,8 +96,15 @@ pub struct JournalConfig {
 impl JournalConfig {
     /// A journal of `session` with segments of 64 MiB that keeps everything.
     pub fn new(session: Session, fresh_incarnation: u64) -> JournalConfig {
-        let (segment_bytes, retain_bytes, synced_acks) = (64 << 20, None, false);
-        JournalConfig { session, segment_bytes, retain_bytes, fresh_incarnation, synced_acks }
+        let (retain_bytes, catch_up_bytes, synced_acks) = (None, 0, false);
+        JournalConfig {
+            session,
+            segment_bytes: 64 << 20,
+            retain_bytes,
+            catch_up_bytes,
+            fresh_incarnation,
+            synced_acks,
+        }
     }
 
     fn check(&self) -> Result<(), JournalError> {

@@ -131,8 +131,9 @@ impl Journal {
     /// Begins an empty journal in `store` in the middle of its session, where `chain` stands: for a standby that was given
     /// an image, since no journal reaches back far enough any more. `chain` is of a committed point that has not ended.
     ///
-    /// Segments that are there are removed, whatever they hold. The node's promise stays, its published watermark does
-    /// not fall, and its incarnation becomes the fresh one.
+    /// Segments that are there are removed, whatever they hold; those of a journal that keeps everything are
+    /// [set aside](Store::set_aside). The node's promise stays, its published watermark does not fall, and its incarnation
+    /// becomes the fresh one.
     ///
     /// # Errors
     /// See [`JournalError`]. A journal of another session is refused and left as it was.
@@ -154,8 +155,12 @@ impl Journal {
         let nothing = mark::Segments::NONE;
         let mark = Mark::take(Arc::clone(&store), config, &before, &nothing, config.fresh_incarnation)?;
         // The oldest first: what cuts superseded never outlives them.
+        let replaced = before.record.map_or(0, |record| record.incarnation);
         for info in &list {
-            store.remove(info.index)?;
+            match config.retain_bytes {
+                Some(_) => store.remove(info.index)?,
+                None => store.set_aside(info.index, replaced)?,
+            }
         }
         let index = list.last().map_or(0, |last| last.index + 1);
         let segment = begin_at(&*store, config, index, mark.incarnation(), chain, None)?;
@@ -357,6 +362,7 @@ fn parts(
             prepared: Arc::clone(&prepared),
             segment_bytes: config.segment_bytes,
             retain_bytes: config.retain_bytes,
+            catch_up_bytes: config.catch_up_bytes,
             retired: Vec::new(),
             warm: (segment.index, end + WARM_BYTES),
         },

@@ -58,7 +58,7 @@ impl Model {
     pub(super) fn append(&mut self, opened: &mut Opened, payload: &[u8]) {
         let frame = opened.journal.chain().clone().extend(1, payload.len() as u16 % 5, payload);
         if opened.journal.append(&frame) == Err(AppendError::NotReady) {
-            opened.preparer.poll(SeqNo::FIRST).unwrap();
+            opened.preparer.poll(SeqNo::FIRST, SeqNo::MAX).unwrap();
             opened.journal.append(&frame).unwrap();
         }
         self.add(frame);
@@ -158,15 +158,15 @@ fn an_unprepared_roll_is_back_pressure() {
     assert_eq!(opened.journal.append(&next), Err(AppendError::NotReady));
     assert_eq!(opened.journal.stalls(), 2);
     disk.inject(Faults { capacity_bytes: Some(SEGMENT_BYTES as u64), ..Faults::default() });
-    let error = opened.preparer.poll(SeqNo::FIRST).unwrap_err();
+    let error = opened.preparer.poll(SeqNo::FIRST, SeqNo::MAX).unwrap_err();
     assert!(error.to_string().contains("no room"), "{error}");
     assert_eq!(opened.journal.append(&next), Err(AppendError::NotReady), "a full disk loses nothing");
     disk.inject(Faults::default());
-    assert!(opened.preparer.poll(SeqNo::FIRST).unwrap());
+    assert!(opened.preparer.poll(SeqNo::FIRST, SeqNo::MAX).unwrap());
     opened.journal.append(&next).unwrap();
     opened.journal.publish();
     assert_eq!(read_all(&opened.reader).len(), 2);
-    while opened.preparer.poll(SeqNo::FIRST).unwrap() {}
+    while opened.preparer.poll(SeqNo::FIRST, SeqNo::MAX).unwrap() {}
     assert_eq!(ReadStore::list(&disk).unwrap().len(), 3);
 }
 
@@ -224,9 +224,9 @@ fn retention_removes_whole_old_segments_and_keeps_what_is_needed() {
         model.append(&mut opened, &[nth; 9_000]);
     }
     let next = opened.journal.publish();
-    opened.preparer.poll(SeqNo::FIRST).unwrap();
+    opened.preparer.poll(SeqNo::FIRST, SeqNo::MAX).unwrap();
     assert_eq!(opened.reader.oldest(), SeqNo::FIRST, "kept, since it is still needed");
-    while opened.preparer.poll(next).unwrap() {}
+    while opened.preparer.poll(next, SeqNo::MAX).unwrap() {}
     let oldest = opened.reader.oldest();
     assert!(oldest > seq(70), "{oldest}");
     assert_eq!(ReadStore::list(&disk).unwrap().len(), 3);
@@ -255,6 +255,31 @@ fn retention_removes_whole_old_segments_and_keeps_what_is_needed() {
 }
 
 #[test]
+fn what_another_node_lacks_is_kept_within_bounds() {
+    let disk = MemoryDisk::default();
+    let segments = |count: u64| count * SEGMENT_BYTES as u64;
+    let config = JournalConfig { retain_bytes: Some(segments(3)), catch_up_bytes: segments(8), ..config() };
+    let mut opened = open_with(&disk, &config).unwrap();
+    let mut model = Model::default();
+    let segments_after = |opened: &mut Opened, model: &mut Model, everywhere| {
+        for nth in 0..40u8 {
+            model.append(opened, &[nth; 9_000]);
+        }
+        let next = opened.journal.publish();
+        while opened.preparer.poll(next, everywhere).unwrap() {}
+        (ReadStore::list(&disk).unwrap().len(), opened.reader.oldest())
+    };
+    assert_eq!(segments_after(&mut opened, &mut model, SeqNo::FIRST), (7, SeqNo::FIRST));
+    let (count, oldest) = segments_after(&mut opened, &mut model, SeqNo::FIRST);
+    assert!(oldest > SeqNo::FIRST, "no more than the bound, however long it is lacked");
+    assert_eq!(count, 8);
+    let (count, oldest) = segments_after(&mut opened, &mut model, seq(100));
+    assert_eq!(count, 5);
+    assert!(oldest <= seq(100) && oldest > seq(90), "{oldest}: what is lacked is kept, and no more");
+    assert_eq!(segments_after(&mut opened, &mut model, SeqNo::MAX).0, 3);
+}
+
+#[test]
 fn retention_never_removes_the_active_or_the_prepared_segment() {
     let disk = MemoryDisk::default();
     let config = JournalConfig { retain_bytes: Some(0), ..config() };
@@ -263,7 +288,7 @@ fn retention_never_removes_the_active_or_the_prepared_segment() {
     for _ in 0..30 {
         model.append(&mut opened, &[1; 20_000]);
         let next = opened.journal.publish();
-        while opened.preparer.poll(next).unwrap() {}
+        while opened.preparer.poll(next, SeqNo::MAX).unwrap() {}
         assert_eq!(ReadStore::list(&disk).unwrap().len(), 2);
     }
 }
@@ -523,7 +548,7 @@ fn threads_share_a_journal() {
         }
         scope.spawn(move || {
             while syncer.poll().unwrap().value() <= FRAMES {
-                preparer.poll(SeqNo::FIRST).unwrap();
+                preparer.poll(SeqNo::FIRST, SeqNo::MAX).unwrap();
                 std::thread::yield_now();
             }
         });
@@ -597,7 +622,7 @@ fn run(disk: &MemoryDisk, ops: &[Op]) -> (Model, SeqNo, SeqNo) {
             }
             Op::Sync => synced = opened.syncer.poll().unwrap(),
             Op::Prepare => {
-                opened.preparer.poll(SeqNo::FIRST).unwrap();
+                opened.preparer.poll(SeqNo::FIRST, SeqNo::MAX).unwrap();
             }
             Op::Kill => {
                 drop(opened);

@@ -26,6 +26,7 @@ pub struct Preparer {
     pub(super) prepared: Arc<ArrayQueue<Prepared>>,
     pub(super) segment_bytes: usize,
     pub(super) retain_bytes: Option<u64>,
+    pub(super) catch_up_bytes: u64,
     /// Removed segments that a reader may still hold; unmapped here once nobody does, never on a reader's thread.
     pub(super) retired: Vec<Arc<Segment>>,
     /// Segment and offset up to which memory was loaded.
@@ -34,13 +35,15 @@ pub struct Preparer {
 
 impl Preparer {
     /// Does what there is to do, and gives whether there was anything. Segments that hold numbers from `keep_from`
-    /// on are kept whatever the retention says: pass the lowest watermark that somebody still needs.
+    /// on are kept whatever the retention says: pass the lowest watermark that somebody on this node still needs. Those that
+    /// hold numbers from `everywhere` on are kept within [`JournalConfig::catch_up_bytes`](super::JournalConfig): pass that
+    /// below which every node of the cluster has the record.
     ///
     /// # Errors
     /// What the store refused, each time again: a full disk is tried again by the next call. Until one succeeds
     /// the journal answers [`NotReady`](super::AppendError::NotReady) when its segment is full, and nothing is lost.
-    pub fn poll(&mut self, keep_from: SeqNo) -> Result<bool, JournalError> {
-        let removed = self.retain(keep_from);
+    pub fn poll(&mut self, keep_from: SeqNo, everywhere: SeqNo) -> Result<bool, JournalError> {
+        let removed = self.retain(keep_from, everywhere);
         // A removed segment's room is free once it is unmapped: before the next one is made.
         self.retired.retain(|segment| Arc::strong_count(segment) > 1);
         let created = self.create();
@@ -65,9 +68,9 @@ impl Preparer {
         Ok(true)
     }
 
-    fn retain(&mut self, keep_from: SeqNo) -> Result<bool, JournalError> {
+    fn retain(&mut self, keep_from: SeqNo, everywhere: SeqNo) -> Result<bool, JournalError> {
         let list = self.shared.segments.load();
-        let unneeded = self.unneeded(&list, keep_from);
+        let unneeded = self.unneeded(&list, keep_from, everywhere);
         // A cut that is not settled yet soon will be.
         if unneeded == 0 || !mark::is_settled(&self.mark, self.shared.synced.load().branch) {
             return Ok(false);
@@ -91,14 +94,19 @@ impl Preparer {
     }
 
     /// How many of the oldest segments retention lets go. At least one stays.
-    fn unneeded(&self, list: &[Arc<Segment>], keep_from: SeqNo) -> usize {
+    fn unneeded(&self, list: &[Arc<Segment>], keep_from: SeqNo, everywhere: SeqNo) -> usize {
         let Some(retain_bytes) = self.retain_bytes else { return 0 };
         let mut held: u64 = list.iter().map(|segment| segment.view.capacity() as u64).sum();
         let active = self.shared.active.load(Ordering::Acquire);
         let is_unneeded = |segment: &&Arc<Segment>| {
-            let is_too_much = held > retain_bytes;
+            let before = held;
             held -= segment.view.capacity() as u64;
-            is_too_much && segment.index < active && segment.end().is_some_and(|end| end <= keep_from)
+            let is_let_go = |end| {
+                let limit =
+                    if end <= everywhere { retain_bytes } else { self.catch_up_bytes.max(retain_bytes) };
+                end <= keep_from && before > limit
+            };
+            segment.index < active && segment.end().is_some_and(is_let_go)
         };
         list.iter().take_while(is_unneeded).count()
     }

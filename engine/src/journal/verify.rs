@@ -227,7 +227,7 @@ mod tests {
         for more in [0, 10, 300] {
             let disk = MemoryDisk::default();
             let (mut opened, _) = filled(&disk, &[1000; 100]);
-            opened.preparer.poll(SeqNo::FIRST).unwrap();
+            opened.preparer.poll(SeqNo::FIRST, SeqNo::MAX).unwrap();
             let meanwhile = || {
                 opened.journal.cut_back(seq(41)).unwrap();
                 for _ in 0..more {
@@ -247,7 +247,7 @@ mod tests {
     fn verify_takes_no_segment_amiss_that_was_begun_under_its_look() {
         let disk = MemoryDisk::default();
         let (mut opened, mut model) = filled(&disk, &[1000; 3]);
-        opened.preparer.poll(SeqNo::FIRST).unwrap();
+        opened.preparer.poll(SeqNo::FIRST, SeqNo::MAX).unwrap();
         let before = opened.journal.chain().clone();
         let meanwhile = || {
             for _ in 0..200 {

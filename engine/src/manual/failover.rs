@@ -110,7 +110,7 @@
 //! | a standby hears nobody, or is heard by nobody | it leaves the set, and deposes nobody |
 //! | a node is stopped in order | it hands over, leaves the set, and goes: nobody waits |
 //! | a standby dies, is cut off or does not keep up | commits wait for it until the set has shrunk; it comes back by itself |
-//! | a standby was away for longer than the primary's journal reaches back (`journal.retain_bytes`) | it is given an image and begins anew; see below |
+//! | a standby was away for longer than the primary's journal reaches back (`journal.catch_up_bytes`) | it is given an image and begins anew; see below |
 //! | the coordinator is away | nothing, until a member fails; then commits or the takeover wait for it |
 //! | the coordinator lost its record, or was restored from an old backup | nodes that know better change nothing until it is current. One that does not may lead by the old record; a standby acknowledges nothing before it has seen that its primary has what is committed, and stops, in words, if it has not |
 //! | a message longer than a datagram of the lines or of the replication stream holds | it gets no number: its source stands still there, in words, and the others go on |
@@ -126,14 +126,17 @@
 //!
 //! # Image and tail
 //!
-//! A new or returning standby takes what it lacks from the primary's journal. Where that does not reach back, the standby is
+//! A new or returning standby takes what it lacks from the primary's journal. Journals keep it for that: the primary knows
+//! what every node has, and tells them all; what one of them lacks, or may lack because it has not been heard in this epoch,
+//! retention lets go only beyond `journal.catch_up_bytes`. Where the primary's journal does not reach back, the standby is
 //! given an **image**: the last point at which a segment of the primary's journal begins and everything before is committed.
 //! All that a sequencer must know there is the chain (number, epoch, event time, CRC of the frame before) and, for each
 //! source, its session and the number that comes next: under 1,300 bytes for 64 sources, one datagram of the stream
 //! with a CRC over all of it ([`wire::repl::Image`](seqcast_wire::repl::Image)). It is whole or it is nothing, it is sent again and again
 //! until the standby is there, and who becomes primary meanwhile sends one of its own.
 //!
-//! The standby ends its agents in order, removes its journal, begins one at that point
+//! The standby ends its agents in order, removes its journal (one without `journal.retain_bytes`, which is to keep everything,
+//! is set aside in `aside-*` of its directory, where `seqcast journal` reads it), begins one at that point
 //! ([`Journal::begin_at`](crate::journal::Journal::begin_at)) as a new incarnation, and starts its agents again, in the
 //! same process. The rest comes by the ordinary stream, and once it has caught up it is a member as any other: who
 //! takes over from there knows every source's next number.

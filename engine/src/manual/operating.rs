@@ -119,7 +119,8 @@
 //!
 //! A directory of segments of one size, made in advance. One process owns it; others may read it meanwhile. At start it
 //! is checked from its first to its last frame. `journal.retain_bytes` deletes the oldest segments, never what is not
-//! published yet, and never what the snapshot server still has to read. Rewind and snapshots serve what is still there.
+//! published yet, never what the snapshot server still has to read, and in a cluster, up to `journal.catch_up_bytes`, nothing
+//! that one of its nodes lacks: plan the disk for that. Rewind and snapshots serve what is still there.
 //!
 //! Do not delete segments by hand, and do not copy a directory in use and run both copies: they would both claim the
 //! same numbers.

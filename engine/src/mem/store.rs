@@ -132,6 +132,12 @@ pub trait Store: Send + Sync + 'static {
     /// See [`StoreError`].
     fn remove(&self, index: u64) -> Result<(), StoreError>;
 
+    /// Takes segment `index` out of the journal and keeps it beside it, as a part of the journal that had `incarnation`.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn set_aside(&self, index: u64, incarnation: u64) -> Result<(), StoreError>;
+
     /// Returns once the published bytes in `range` of segment `index` survive a loss of power.
     ///
     /// # Errors
@@ -208,6 +214,8 @@ pub struct Faults {
 #[derive(Default)]
 struct Disk {
     segments: BTreeMap<u64, Slot>,
+    /// By incarnation and index.
+    aside: BTreeMap<(u64, u64), Slot>,
     mark: Option<Cells>,
     durable_mark: Option<Box<[u64; CELLS]>>,
     faults: Faults,
@@ -288,6 +296,11 @@ impl MemoryDisk {
     /// Sets what is to go wrong from now on.
     pub fn inject(&self, faults: Faults) {
         lock(&self.disk).faults = faults;
+    }
+
+    /// What was set aside: incarnation and index of each segment.
+    pub fn aside(&self) -> Vec<(u64, u64)> {
+        lock(&self.disk).aside.keys().copied().collect()
     }
 
     /// Cuts the power. Of what was appended but not synced, only the sectors that `keep` picks (segment, number of the
@@ -418,6 +431,13 @@ impl Store for MemoryStore {
     fn remove(&self, index: u64) -> Result<(), StoreError> {
         let removed = lock(&self.disk).segments.remove(&index);
         removed.map(drop).ok_or_else(|| absent(index))
+    }
+
+    fn set_aside(&self, index: u64, incarnation: u64) -> Result<(), StoreError> {
+        let mut disk = lock(&self.disk);
+        let slot = disk.segments.remove(&index).ok_or_else(|| absent(index))?;
+        disk.aside.insert((incarnation, index), slot);
+        Ok(())
     }
 
     fn sync(&self, index: u64, range: Range<usize>) -> Result<(), StoreError> {

@@ -507,6 +507,7 @@ impl Following {
         head.end = head.end.max(append.head.end);
         head.committed = head.committed.max(append.head.committed);
         head.published = head.published.max(append.head.published);
+        head.everywhere = head.everywhere.max(append.head.everywhere);
         self.sent = self.sent.max(append.previous.at);
         if head.end >= self.verified.at {
             self.short = 0;

@@ -168,6 +168,12 @@ impl Store for SimStore {
         Ok(())
     }
 
+    fn set_aside(&self, index: u64, incarnation: u64) -> Result<(), StoreError> {
+        self.inner.set_aside(index, incarnation)?;
+        self.seen.lock().segments.remove(&index);
+        Ok(())
+    }
+
     fn sync(&self, index: u64, range: Range<usize>) -> Result<(), StoreError> {
         if self.seen.lock().lies {
             return Ok(());

@@ -11,7 +11,7 @@ use super::dice::{Dice, Purpose};
 use super::fault::FaultClass;
 use super::load::{Load, LoadPlan};
 use super::net::Link;
-use super::settings::Settings;
+use super::settings::{Retention, Settings};
 use crate::config::{Config, Start};
 use crate::time::Nanos;
 
@@ -203,11 +203,11 @@ impl Plan {
         let mut settings = Settings::draw(&mut dice, publishers, sequencers);
         let mut retention = Dice::new(seed, Purpose::Retention);
         if settings.may_retain() && retention.percent(RETAIN_CHANCES) {
-            settings.retain_segments = Some(retention.between(2, 3));
+            settings.retention = Some(draw_retention(&mut retention));
         }
         let heals = dice.span(Nanos::from_millis(15), Nanos::from_millis(160));
         // What is said is spread over a longer time: a subscriber that is told of a loss finds it in some journal still.
-        let heals = if settings.retain_segments.is_some() { heals + RETAINING.0 } else { heals };
+        let heals = if settings.retention.is_some() { heals + RETAINING.0 } else { heals };
         let link = Link {
             latency: dice.span(Nanos::from_micros(5), Nanos::from_micros(300)),
             jitter: dice.span(Nanos::from_micros(1), Nanos::from_micros(100)),
@@ -222,19 +222,19 @@ impl Plan {
         }
         let mut schedule = Schedule { dice: &mut dice, settings: &settings, nodes: nodes.len(), heals };
         let mut episodes = schedule.draw(&classes);
-        if settings.retain_segments.is_some() {
-            // Who keeps everything is there all the time, and there for subscribers.
+        if let Some(retention) = settings.retention {
+            let archive = publishers + sequencers - 1;
             episodes.retain(|episode| episode.begins >= RETAINING.1);
-            episodes.retain(|episode| episode.what.leaves_alone(|node| node + 1 >= publishers + sequencers));
-            nodes[publishers + sequencers - 1].starts = Nanos::ZERO;
+            episodes.retain(|episode| episode.what.leaves_whole(archive, retention));
+            nodes[archive].starts = Nanos::ZERO;
         }
         let mut max_receive_bytes = dice.pick(&[8 << 10, 64 << 10, 1 << 20]);
-        if settings.retain_segments.is_some() {
+        if settings.retention.is_some() {
             max_receive_bytes = 1 << 20;
         }
         // What stays may take away the one who keeps everything, or the only one whose journal no loss of power put in doubt.
-        let others_can = settings.retain_segments.is_none()
-            && !episodes.iter().any(|episode| episode.what.is_power_loss());
+        let others_can =
+            settings.retention.is_none() && !episodes.iter().any(|episode| episode.what.is_power_loss());
         let lasting = draw_lasting(seed, &settings, heals).filter(|_| others_can);
         let ends = if lasting.is_some() { heals + LASTING_LOAD } else { heals };
         let loads = draw_loads(seed, &settings, &mut dice, ends);
@@ -255,6 +255,13 @@ impl Plan {
             max_receive_bytes,
         }
     }
+}
+
+/// How little sequencers keep. Only in half of these worlds do they keep what others lack: the other half needs images.
+fn draw_retention(dice: &mut Dice) -> Retention {
+    let segments = dice.between(2, 3);
+    let catch_up_segments = dice.percent(50).then(|| dice.between(segments, 2 * segments));
+    Retention { segments, catch_up_segments }
 }
 
 /// The classes that a seed uses, each with its weight.
@@ -338,7 +345,7 @@ fn draw_loads(seed: u64, settings: &Settings, dice: &mut Dice, heals: Nanos) -> 
         let messages = load_dice.magnitude(3, most);
         let (source, first) = (source as u16, Nanos::ZERO);
         let mut plan = LoadPlan { source, messages, first, last, filler_bytes, filler_least: 1 };
-        if settings.retain_segments.is_some() {
+        if settings.retention.is_some() {
             plan.first = RETAINING.1;
             plan.messages += 300;
             (plan.filler_least, plan.filler_bytes) = (500, settings.max_message_bytes() as u64);
@@ -475,6 +482,19 @@ impl Schedule<'_> {
 impl What {
     fn is_power_loss(&self) -> bool {
         matches!(self, What::PowerLoss { .. })
+    }
+
+    /// Whether `archive` has all that there was in spite of it, and subscribers, the nodes behind it, can ask for that. If the
+    /// others keep for it what it lacks, nothing but its own disk's trouble does any harm; else it has to be there.
+    fn leaves_whole(&self, archive: usize, retention: Retention) -> bool {
+        match *self {
+            What::PowerLoss { node, .. } | What::DiskFull { node } | What::SyncFailure { node } => {
+                node < archive
+            }
+            _ if retention.catch_up_segments.is_none() => self.leaves_alone(|node| node > archive),
+            What::CoordinatorAway | What::CoordinatorLoss { .. } | What::CoordinatorSlow { .. } => false,
+            _ => self.leaves_alone(|node| node >= archive),
+        }
     }
 
     /// Whether it keeps nothing from these nodes.

@@ -39,9 +39,21 @@ pub(super) struct Settings {
     /// Times and sizes of the cluster, if there is one.
     cluster: Cluster,
     pub(super) min_in_sync: usize,
-    /// Segments that all sequencers but the last one keep; everything if `None`. Somebody has to keep what subscribers miss.
-    pub(super) retain_segments: Option<u64>,
+    /// Everything is kept if `None`.
+    pub(super) retention: Option<Retention>,
 }
+
+/// What all sequencers keep but the last one, the **archive**, which keeps everything: somebody has to have what
+/// subscribers miss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Retention {
+    pub(super) segments: u64,
+    /// As long as another sequencer lacks it; `None`: as much as that takes.
+    pub(super) catch_up_segments: Option<u64>,
+}
+
+/// More segments than any run fills.
+const ANY_SEGMENTS: u64 = 1 << 20;
 
 impl Settings {
     pub(super) fn draw(dice: &mut Dice, publishers: usize, sequencers: usize) -> Settings {
@@ -79,7 +91,7 @@ impl Settings {
             receive,
             cluster: draw_cluster(dice, send.datagram_bytes),
             min_in_sync: if dice.percent(80) { sequencers.min(2) } else { 1 },
-            retain_segments: None,
+            retention: None,
             send,
         }
     }
@@ -171,9 +183,14 @@ impl Settings {
         };
         let segment_bytes = MIN_SEGMENT_BYTES as u64;
         let is_archive = node + 1 == self.publishers + self.sequencers;
-        let retain_bytes =
-            self.retain_segments.filter(|_| !is_archive).map(|segments| segments * segment_bytes);
-        let journal = Journal { dir: "memory".into(), segment_bytes, retain_bytes };
+        let retention = self.retention.filter(|_| !is_archive);
+        let catch_up_segments = |retention: Retention| retention.catch_up_segments.unwrap_or(ANY_SEGMENTS);
+        let journal = Journal {
+            dir: "memory".into(),
+            segment_bytes,
+            retain_bytes: retention.map(|retention| retention.segments * segment_bytes),
+            catch_up_bytes: retention.map(|retention| catch_up_segments(retention) * segment_bytes),
+        };
         let rewind =
             Rewind { bind: at(node, REWIND_PORT), allow: everybody(), limits: RewindLimits::default() };
         let nodes = self

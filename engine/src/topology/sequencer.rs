@@ -10,7 +10,7 @@ use crate::agents::departure::Departure;
 use crate::agents::egress::{Egress, EgressPlan};
 use crate::agents::ingress::{Ingress, IngressPlan, IngressTrace, SourcePlan, Watermarks};
 use crate::agents::join::{Handover, Joiner};
-use crate::agents::journal::{JournalUpkeep, Promises, Rebirth, Retired, retired};
+use crate::agents::journal::{JournalUpkeep, Needed, Promises, Rebirth, Retired, retired};
 use crate::agents::leadership::{Admission, Directives};
 use crate::agents::links::{self, Desk, Links, LinksPlan};
 use crate::agents::meter::Meter;
@@ -146,7 +146,8 @@ pub fn sequencer_in<E: Environment, D: Driver + Send + 'static>(
 
     let Assembly { mut node, watermarks, closing, promises, .. } = assembly;
     let parts = (preparer, syncer, mark);
-    let mut upkeep = JournalUpkeep::new(parts, closing, promises, keep_from, watermarks.durable);
+    let needed = Needed { here: keep_from, everywhere: watermarks.everywhere };
+    let mut upkeep = JournalUpkeep::new(parts, closing, promises, needed, watermarks.durable);
     let mut rest = UPKEEP_REST;
     if section.durability == Durability::Disk {
         (upkeep, rest) = (upkeep.syncing(), SYNC_REST);
@@ -406,6 +407,7 @@ fn open_journal(
         session,
         segment_bytes: section.segment_bytes as usize,
         retain_bytes: section.retain_bytes,
+        catch_up_bytes: section.catch_up_bytes(),
         // Never used before by this node: the time of its start.
         fresh_incarnation: environment.wall().now_ns().max(1),
         synced_acks: config.sequencer.as_ref().is_some_and(|s| s.durability == Durability::Disk),
@@ -421,7 +423,12 @@ fn open_journal(
         warn!("cut off a torn end: segment {segment}, byte {offset}, {bytes} bytes ({})", cut.fault);
     }
     match unproven {
-        _ if begins.is_some() => info!("session {session} goes on from an image at message {}", chain.next()),
+        _ if begins.is_some() => {
+            info!("session {session} goes on from an image at message {}", chain.next());
+            if section.retain_bytes.is_none() {
+                warn!("what the journal held before is set aside in {}/aside-*", section.dir.display());
+            }
+        }
         Some(journal::Unproven::New) => {
             info!("a new journal in {} begins session {session}", section.dir.display())
         }
@@ -441,6 +448,7 @@ fn watermarks(recovered: &Recovered, synced: SeqNo) -> Watermarks {
         durable: Watermark::starting_at(synced),
         committed: Watermark::starting_at(published),
         published: Watermark::starting_at(published),
+        everywhere: Watermark::new(),
     }
 }
 

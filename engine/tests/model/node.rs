@@ -215,6 +215,7 @@ impl Node {
             end: stream.log.reach(),
             committed: Reach::to(stream.committed),
             published: stream.committed,
+            everywhere: SeqNo::FIRST,
         };
         let append = Append { origin, is_deaf: false, previous: Position::START, head, frames: &frames };
         let before = self.log.clone();

@@ -71,7 +71,7 @@ fn forged_epochs_sessions_nodes_and_incarnations_change_nothing() {
 fn numbers_at_the_end_of_their_range_are_no_special_case() {
     let (primary, mut standby) = half_way();
     let last = Position { at: Reach::to(SeqNo::MAX), epoch: EPOCH, crc: 1 };
-    let head = Head { end: last.at, committed: last.at, published: SeqNo::MAX };
+    let head = Head { end: last.at, committed: last.at, published: SeqNo::MAX, everywhere: SeqNo::MAX };
     let append =
         Append { origin: origin(member(0), EPOCH), previous: last, head, is_deaf: false, frames: &[] };
     assert_eq!(standby.on(&bytes_of(&append)), AppendOutcome::Accepted);
@@ -150,7 +150,7 @@ proptest! {
                 let at = at.index(frames.len());
                 frames[at] ^= 1;
             }
-            let head = Head { end, committed: end, published: end.next };
+            let head = Head { end, committed: end, published: end.next, everywhere: end.next };
             let previous = if flip { Position { at: to(next), epoch, crc } } else { other.position_at(next).unwrap() };
             let origin = origin(member(0), EPOCH);
             let frames = &frames[..if previous.at < end { frames.len() } else { 0 }];

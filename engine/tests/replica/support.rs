@@ -127,7 +127,7 @@ impl Log {
     }
 
     pub(crate) fn head(&self, committed: Reach) -> Head {
-        Head { end: self.reach(), committed, published: SeqNo::FIRST }
+        Head { end: self.reach(), committed, published: SeqNo::FIRST, everywhere: SeqNo::FIRST }
     }
 }
 

@@ -120,7 +120,8 @@ pub(crate) fn inspect(
     judge_memory(config, host, &mut Findings::of("memory", &mut all));
     if let Some(journal) = config.journal.as_ref().filter(|_| roles.contains(&Role::Sequence)) {
         let durability = config.sequencer.as_ref().map(|sequencer| sequencer.durability);
-        let must = journal.retain_bytes.unwrap_or(0).max(journal.segment_bytes * 2);
+        let most = if config.cluster.is_some() { journal.catch_up_bytes() } else { 0 };
+        let must = most.max(journal.retain_bytes.unwrap_or(0)).max(journal.segment_bytes * 2);
         let mut found = Findings::of(format!("journal ({})", journal.dir.display()), &mut all);
         judge_disk(&journal.dir, must, durability == Some(Durability::Disk), host, &mut found);
     }
@@ -374,7 +375,11 @@ fn judge_disk(dir: &Path, needed: u64, must_last: bool, host: &impl Host, found:
             let free = stat.f_bavail.saturating_mul(stat.f_frsize);
             if free < needed {
                 let what = format!("{} are free, the journal wants {}", sized(free), sized(needed));
-                found.bad("space", what, "make room, or lower journal.retain_bytes");
+                found.bad(
+                    "space",
+                    what,
+                    "make room, or lower journal.retain_bytes and journal.catch_up_bytes",
+                );
             } else {
                 found.ok("space", format!("{} are free, the journal wants {}", sized(free), sized(needed)));
             }

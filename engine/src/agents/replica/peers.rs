@@ -227,6 +227,13 @@ impl Peers {
         sent
     }
 
+    /// Everything below it is in the journal of each of them, as far as this primary, whose own goes as far as `end`, knows.
+    pub(super) fn everywhere(&self, end: SeqNo) -> SeqNo {
+        let verified = |peer: &Peer| peer.stream.as_ref().and_then(Outbound::verified);
+        let has = |peer| verified(peer).map_or(SeqNo::FIRST, |(_, reach)| reach.next);
+        self.list.iter().map(has).fold(end, SeqNo::min)
+    }
+
     /// What is found out about them.
     pub(super) fn review(&mut self, now: Nanos, gate: &CommitGate) -> Review {
         let mut review = Review { roll: Roll::default(), gone: None, arrived: None };

@@ -47,14 +47,14 @@ impl History {
 
 pub(in crate::journal) fn append(opened: &mut Opened, frame: &[u8]) {
     if opened.journal.append(frame) == Err(AppendError::NotReady) {
-        opened.preparer.poll(SeqNo::FIRST).unwrap();
+        opened.preparer.poll(SeqNo::FIRST, SeqNo::MAX).unwrap();
         opened.journal.append(frame).unwrap();
     }
 }
 
 pub(super) fn cut(opened: &mut Opened, to: SeqNo) {
     if opened.journal.cut_back(to) == Err(CutError::NotReady) {
-        opened.preparer.poll(SeqNo::FIRST).unwrap();
+        opened.preparer.poll(SeqNo::FIRST, SeqNo::MAX).unwrap();
         opened.journal.cut_back(to).unwrap();
     }
 }
@@ -194,7 +194,7 @@ fn numbers_that_are_not_there_are_refused_and_so_is_haste() {
     opened.journal.publish();
     let beyond = CutError::Beyond { to: seq(102), next: seq(101) };
     assert_eq!(opened.journal.cut_back(seq(102)), Err(beyond));
-    while opened.preparer.poll(seq(101)).unwrap() {}
+    while opened.preparer.poll(seq(101), SeqNo::MAX).unwrap() {}
     let oldest = opened.reader.oldest();
     assert!(oldest > seq(50));
     let to = seq(oldest.value() - 1);
@@ -206,7 +206,7 @@ fn numbers_that_are_not_there_are_refused_and_so_is_haste() {
     disk.inject(Faults { creates_refused: 2, ..Faults::default() });
     let before = opened.journal.stalls();
     for stalls in 1..3 {
-        assert!(opened.preparer.poll(SeqNo::FIRST).is_err());
+        assert!(opened.preparer.poll(SeqNo::FIRST, SeqNo::MAX).is_err());
         assert_eq!(opened.journal.cut_back(oldest), Err(CutError::NotReady));
         assert_eq!(opened.journal.stalls(), before + stalls);
     }
@@ -352,17 +352,17 @@ fn retention_goes_past_what_cuts_superseded() {
     history.cut(&mut opened, seq(20));
     history.add(&mut opened, 2, &[2; 2000]);
     opened.journal.publish();
-    opened.preparer.poll(seq(19)).unwrap();
+    opened.preparer.poll(seq(19), SeqNo::MAX).unwrap();
     assert_eq!(opened.reader.oldest(), seq(1), "still needed");
     check(&opened, &history);
-    while opened.preparer.poll(seq(20)).unwrap() {}
+    while opened.preparer.poll(seq(20), SeqNo::MAX).unwrap() {}
     assert_eq!(
         opened.reader.oldest(),
         seq(1),
         "the cut could still be lost, and then there would be nothing"
     );
     opened.syncer.poll().unwrap();
-    while opened.preparer.poll(seq(20)).unwrap() {}
+    while opened.preparer.poll(seq(20), SeqNo::MAX).unwrap() {}
     assert_eq!(opened.reader.oldest(), seq(20));
     check(&opened, &history);
     assert_eq!(ReadStore::list(&disk).unwrap().len(), 2, "what it superseded is gone, too");
@@ -392,7 +392,7 @@ fn retention_leaves_what_a_loss_of_power_needs() {
     opened.journal.publish();
     opened.mark.published().advance(seq(60));
     opened.syncer.poll().unwrap();
-    while opened.preparer.poll(seq(60)).unwrap() {}
+    while opened.preparer.poll(seq(60), SeqNo::MAX).unwrap() {}
     let oldest = opened.reader.oldest();
     assert!(oldest > seq(20) && oldest < seq(60), "{oldest}: the cut is gone, and all before it");
     drop(opened);
@@ -599,8 +599,15 @@ fn close_all(mut opened: Opened) {
 
 pub(super) type Hook = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
-/// A store in which something happens once while a segment is synced, and so many segments can be removed.
+/// A store in which something happens once while a segment is synced, and so many segments can be taken away.
 pub(super) struct HookedStore(pub(super) MemoryStore, pub(super) Hook, pub(super) Arc<AtomicU32>);
+
+impl HookedStore {
+    fn take_one(&self, index: u64) -> Result<(), StoreError> {
+        let taken = self.2.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        taken.map(drop).map_err(|_| StoreError::Absent { place: self.0.place(index) })
+    }
+}
 
 impl Store for HookedStore {
     fn sync(&self, index: u64, range: Range<usize>) -> Result<(), StoreError> {
@@ -628,9 +635,13 @@ impl Store for HookedStore {
     }
 
     fn remove(&self, index: u64) -> Result<(), StoreError> {
-        let taken = self.2.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        taken.map_err(|_| StoreError::Absent { place: self.0.place(index) })?;
+        self.take_one(index)?;
         self.0.remove(index)
+    }
+
+    fn set_aside(&self, index: u64, incarnation: u64) -> Result<(), StoreError> {
+        self.take_one(index)?;
+        self.0.set_aside(index, incarnation)
     }
 
     fn mark(&self) -> Cells {
@@ -666,7 +677,7 @@ fn a_cut_under_a_sync_is_not_taken_for_synced() {
         history.add(&mut opened, 1, &[nth; 100]);
     }
     opened.journal.publish();
-    opened.preparer.poll(SeqNo::FIRST).unwrap();
+    opened.preparer.poll(SeqNo::FIRST, SeqNo::MAX).unwrap();
     let Opened { mut journal, reader, mut syncer, mark, preparer, .. } = opened;
     let back = Arc::new(ArrayQueue::new(1));
     let place = Arc::clone(&back);
@@ -795,7 +806,7 @@ fn threads_share_a_journal_that_is_cut() {
         scope.spawn(move || {
             while !over.is_raised() {
                 syncer.poll().unwrap();
-                preparer.poll(SeqNo::FIRST).unwrap();
+                preparer.poll(SeqNo::FIRST, SeqNo::MAX).unwrap();
                 std::thread::yield_now();
             }
         });

@@ -18,6 +18,29 @@ fn begin_at(disk: &MemoryDisk, chain: &Chain, fresh_incarnation: u64) -> Result<
     Journal::begin_at(disk.open()?, &JournalConfig { fresh_incarnation, ..config() }, chain)
 }
 
+/// What is to be kept for good is not removed, not even for an image.
+#[test]
+fn a_journal_that_keeps_everything_is_set_aside() {
+    let chain = history(200).chain_at(seq(151));
+    for (retain_bytes, incarnation) in [(None, 5), (Some(3 * SEGMENT_BYTES as u64), 6)] {
+        let disk = MemoryDisk::default();
+        let (opened, _) = filled(&disk, &[3000; 100]);
+        let replaced = opened.recovered.incarnation;
+        drop(opened);
+        let were: Vec<_> =
+            ReadStore::list(&disk).unwrap().iter().map(|info| (replaced, info.index)).collect();
+        let config = JournalConfig { retain_bytes, fresh_incarnation: incarnation, ..config() };
+        drop(Journal::begin_at(disk.open().unwrap(), &config, &chain).unwrap());
+        assert_eq!(disk.aside(), if retain_bytes.is_none() { were } else { Vec::new() });
+        assert!(
+            ReadStore::list(&disk)
+                .unwrap()
+                .iter()
+                .all(|info| !disk.aside().contains(&(replaced, info.index)))
+        );
+    }
+}
+
 #[test]
 fn a_journal_begins_in_the_middle_of_a_session() {
     let disk = MemoryDisk::default();
@@ -251,10 +274,10 @@ impl Standby {
             }
             Op::Read(index) => self.read(index),
             Op::Sync => self.synced = self.opened().syncer.poll().unwrap(),
-            Op::Prepare => drop(self.opened().preparer.poll(SeqNo::FIRST)),
+            Op::Prepare => drop(self.opened().preparer.poll(SeqNo::FIRST, SeqNo::MAX)),
             Op::Retain => {
                 let keep_from = self.cursors.iter().map(Cursor::seq).fold(self.committed, SeqNo::min);
-                drop(self.opened().preparer.poll(keep_from));
+                drop(self.opened().preparer.poll(keep_from, SeqNo::MAX));
             }
             Op::Refuse(times) => self.disk.inject(Faults { creates_refused: *times, ..Faults::default() }),
             Op::Kill => self.kill(),
@@ -268,7 +291,8 @@ impl Standby {
 
     /// Tries, and once more when a segment was prepared.
     fn try_to(&mut self, mut attempt: impl FnMut(&mut Opened) -> bool) -> bool {
-        attempt(self.opened()) || self.opened().preparer.poll(SeqNo::FIRST).is_ok() && attempt(self.opened())
+        attempt(self.opened())
+            || self.opened().preparer.poll(SeqNo::FIRST, SeqNo::MAX).is_ok() && attempt(self.opened())
     }
 
     /// Readers read what is committed, and another one comes.

@@ -26,7 +26,7 @@ struct Ending {
 /// came of it.
 fn calm(seed: u64, done: Option<fn(usize) -> What>, which: usize) -> Option<Ending> {
     let mut plan = Plan::draw(seed);
-    if plan.settings.sequencers != 3 || plan.settings.retain_segments.is_some() {
+    if plan.settings.sequencers != 3 || plan.settings.retention.is_some() {
         return None;
     }
     plan.episodes.clear();

@@ -288,7 +288,7 @@ impl Writer {
             for _ in 0..now {
                 lengths.push(self.make(messages, &mut frames)?);
             }
-            while self.opened.preparer.poll(SeqNo::FIRST)? {}
+            while self.opened.preparer.poll(SeqNo::FIRST, SeqNo::MAX)? {}
             let stopwatch = Stopwatch::start();
             self.append_made(&frames, &lengths)?;
             took += stopwatch.elapsed_ns();
@@ -321,7 +321,7 @@ impl Writer {
                 rest = behind;
                 match journal.append(frame) {
                     Err(AppendError::NotReady) => {
-                        while preparer.poll(SeqNo::FIRST)? {}
+                        while preparer.poll(SeqNo::FIRST, SeqNo::MAX)? {}
                         journal.append(frame)?;
                     }
                     appended => _ = appended?,
