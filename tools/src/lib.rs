@@ -16,6 +16,7 @@ mod output;
 mod pcapng;
 pub mod ports;
 pub mod script;
+mod space;
 mod svg;
 mod trace;
 mod tune;

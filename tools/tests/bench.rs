@@ -126,6 +126,24 @@ fn the_whole_path_is_measured_with_and_without_standbys() {
     compared(&Path::new(out).join("pipe.json"));
 }
 
+#[test]
+fn standbys_can_be_behind_a_wire_and_past_the_kernel() {
+    let pipe = |between| ["pipe", "--rate", "2000", "--standbys", "0,2", "--between", between];
+    let tried = seqcast(&[&["bench"], &SMALL[..], &pipe("veth")].concat());
+    if stderr(&tried).contains("no wire can be made") {
+        println!("skipped: this process may not make network namespaces");
+        return;
+    }
+    for between in ["veth", "xdp"] {
+        let result = result(&pipe(between));
+        assert_eq!(names(&result)[2], "raw datagram, over the wire, 2,000/s");
+        assert_eq!(accounted(&result), [800; 5], "{between}");
+        let ratios = result["ratios"].as_array().unwrap();
+        let cost = "2 standbys, 2,000/s: cost of safety / raw round trip over the wire, p50";
+        assert!(ratios.iter().any(|ratio| ratio["name"] == cost), "{ratios:?}");
+    }
+}
+
 /// The files of a result of `pipe` read back, and hold what standard output said.
 fn check_files(out: &Path, result: &Value) {
     let json: Value = serde_json::from_slice(&fs::read(out.join("pipe.json")).unwrap()).unwrap();
@@ -294,6 +312,7 @@ fn what_cannot_be_measured_is_refused_with_a_reason() {
         (&["ping", "--bytes", "7"][..], "must be 8 to 1400"),
         (&["pipe", "--standbys", "99"], "at most"),
         (&["pipe", "--rate", "0"], "--rate"),
+        (&["pipe", "--between", "string"], "give `loopback`, `veth` or `xdp`"),
         (&["pipe", "--warm-up", "2", "--seconds", "1"], "leaves nothing"),
         (&["pipe", "--seconds", "nan"], "--seconds"),
         (&["host", "--cores", "100000"], "core 100000"),

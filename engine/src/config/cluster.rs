@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::section::IoDriver;
 use super::text::{self, Text, text_by_from_str};
 use super::unit::{self, Prefix};
 use crate::time::Nanos;
@@ -37,6 +38,9 @@ pub struct Cluster {
     /// Bytes of the journal that may be on their way to one standby.
     #[serde(default = "window_bytes", with = "unit::size")]
     pub window_bytes: usize,
+    /// Which driver moves the stream; none: that of `io.driver`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<IoDriver>,
     /// How often a node reads the coordinator's record when nothing else makes it.
     #[serde(default = "record_refresh", with = "text")]
     pub record_refresh: Nanos,

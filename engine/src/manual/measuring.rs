@@ -105,7 +105,9 @@
 //! of which the host may be half is marked `!`. On a virtual machine without isolated cores that is the rule from p99 on.
 //!
 //! - *cost of safety / raw round trip*: how much later a message is in the book with standbys than without, in round trips
-//!   of a raw unicast datagram of 64 bytes between the same two threads. An acknowledgement takes at least one.
+//!   of a raw unicast datagram of 64 bytes between the same two threads. An acknowledgement takes at least one. With
+//!   `--between veth` (as root) the standbys are in a network namespace of their own, behind a veth pair, which raw datagrams
+//!   cross too; `--between xdp` is the same with the stream over AF_XDP (`cluster.driver = "xdp"`).
 //! - *whole path / raw round trip*, *raw multicast round trip*: the path has two hops, as a round trip has. Its hops are
 //!   multicast, which costs a kernel more than unicast.
 //! - Stages count from one to the next, each with percentiles of its own: those do not add up.

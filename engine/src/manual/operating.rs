@@ -58,6 +58,8 @@
 //! - Receive queues: every queue (up to 32) has its sockets and its memory (eight times `receive_buffers`, at least 1,024,
 //!   of 2 KiB, locked), and every poll asks each. `ethtool -L <interface> combined 1` makes it one;
 //!   `ethtool -N <interface> flow-type udp4 dst-ip <group> action <queue>` puts a line where one wants it.
+//! - The stream between the nodes of a cluster may have a driver of its own, `cluster.driver`: an interface that only
+//!   that stream uses is the easiest to bypass, and a commit waits for a round trip over it.
 //! - Native mode, and zero copy where the interface can, come by themselves; `[io.xdp]` forbids them.
 //!
 //! # Threads and cores

@@ -33,6 +33,11 @@ impl Prefix {
     /// 127.0.0.0/8.
     pub const LOOPBACK: Prefix = Prefix { network: 0x7F00_0000, mask: 0xFF00_0000 };
 
+    /// One address.
+    pub const fn host(address: Ipv4Addr) -> Prefix {
+        Prefix { network: address.to_bits(), mask: u32::MAX }
+    }
+
     /// Whether `address` lies in the prefix.
     pub const fn contains(&self, address: Ipv4Addr) -> bool {
         address.to_bits() & self.mask == self.network

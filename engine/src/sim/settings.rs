@@ -219,6 +219,7 @@ fn draw_cluster(dice: &mut Dice, datagram_bytes: usize) -> Cluster {
     let heartbeat = dice.span(Nanos::from_micros(200), Nanos::from_millis(1));
     let suspect_after = Nanos(heartbeat.0 * dice.between(5, 30));
     Cluster {
+        driver: None,
         heartbeat,
         suspect_after,
         max_suspect_after: Nanos(suspect_after.0 * 4),

@@ -237,7 +237,8 @@ pub(super) fn max_message_bytes(config: &Config) -> usize {
 /// The configuration for the driver of the replication stream, which carries a frame around the longest message.
 pub(super) fn replica_io(config: &Config) -> Config {
     let mut config = config.clone();
-    if config.cluster.is_some() {
+    if let Some(cluster) = &config.cluster {
+        config.io.driver = cluster.driver.unwrap_or(config.io.driver);
         let needed = APPEND_BYTES + frame::framed_bytes(max_message_bytes(&config));
         config.io.max_datagram_bytes = config.io.max_datagram_bytes.max(needed);
     }

@@ -3,7 +3,7 @@
 //! Public, so that rivals can be measured by the same hands.
 
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -70,6 +70,21 @@ pub struct RawWire {
 }
 
 impl RawWire {
+    /// Two ends that send to each other.
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub fn between(a: UdpSocket, b: UdpSocket) -> io::Result<[RawWire; 2]> {
+        let end = |socket: UdpSocket, other: SocketAddr| {
+            socket.set_nonblocking(true)?;
+            socket2::SockRef::from(&socket).set_recv_buffer_size(SOCKET_BYTES)?;
+            socket.connect(other)?;
+            io::Result::Ok(RawWire { sending: socket, receiving: None, buffer: [0; MAX_BYTES] })
+        };
+        let (at_a, at_b) = (a.local_addr()?, b.local_addr()?);
+        Ok([end(a, at_b)?, end(b, at_a)?])
+    }
+
     /// Both ends, on the loopback interface.
     ///
     /// # Errors
@@ -77,12 +92,7 @@ impl RawWire {
     pub fn pair(addressing: Addressing) -> io::Result<[RawWire; 2]> {
         let wire = |sending, receiving| RawWire { sending, receiving, buffer: [0; MAX_BYTES] };
         match addressing {
-            Addressing::Unicast => {
-                let [a, b] = [local()?, local()?];
-                a.connect(b.local_addr()?)?;
-                b.connect(a.local_addr()?)?;
-                Ok([wire(a, None), wire(b, None)])
-            }
+            Addressing::Unicast => RawWire::between(local()?, local()?),
             Addressing::Multicast => {
                 let [of_a, of_b] = groups()?;
                 let end = |own: SocketAddrV4, other: SocketAddrV4| {

@@ -42,6 +42,7 @@ impl Flow {
             warm_up,
             sources: 1,
             standbys: 0,
+            wire: None,
             subscribers: 1,
             lines: self.lines,
             is_timed: false,
@@ -66,7 +67,7 @@ impl Flow {
             .with("journal on", Fingerprint::file_system(&session.dir))
             .with("pace of each line", session.config.send.pace)
             .without(&[
-                "network cards, cables and switches: loopback only",
+                "network cards, cables and switches",
                 "several hosts: everybody shares this one's cores, caches and kernel",
                 "the application behind the book",
             ])

@@ -38,6 +38,7 @@ mod summary;
 #[cfg(test)]
 mod testing;
 mod text;
+mod wire;
 
 pub(crate) use book::{Book, run as book};
 pub(crate) use burst::{Burst, run as burst};
@@ -59,3 +60,4 @@ pub(crate) use ring::run as ring;
 pub(crate) use schedule::MAX_MESSAGES;
 pub use schedule::Timing;
 pub use session::{Session, Subject};
+pub(crate) use wire::Between;

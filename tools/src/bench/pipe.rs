@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU64;
 
+use anyhow::Context;
+
 use super::echo::Addressing;
 use super::flow::{Flow, in_words, standbys_in_words};
 use super::observer::WHOLE;
@@ -9,6 +11,7 @@ use super::ping::{self, ROUND_TRIP};
 use super::report::{Report, Variant};
 use super::session::Session;
 use super::stage::{self, Scene};
+use super::wire::{Between, Wire};
 use crate::output::grouped;
 
 /// Payload of the datagrams that the path and the cost of safety are measured by.
@@ -18,6 +21,7 @@ const RAW_BYTES: usize = 64;
 pub(crate) struct Pipe {
     pub(crate) rates: Vec<NonZeroU64>,
     pub(crate) standbys: Vec<usize>,
+    pub(crate) between: Between,
     pub(crate) flow: Flow,
 }
 
@@ -25,6 +29,8 @@ pub(crate) struct Pipe {
 enum Turn {
     /// The round trip of a raw datagram: the yardstick. Standbys are spoken to by unicast, all else is multicast.
     Raw(NonZeroU64, Addressing),
+    /// The same over the wire that the standbys are behind.
+    RawWire(NonZeroU64),
     Path {
         rate: NonZeroU64,
         standbys: usize,
@@ -37,6 +43,7 @@ impl Turn {
             Turn::Raw(rate, addressing) => {
                 format!("raw datagram, {}, {}/s", ping::word(addressing), grouped(rate.get()))
             }
+            Turn::RawWire(rate) => format!("raw datagram, over the wire, {}/s", grouped(rate.get())),
             Turn::Path { rate, standbys } => {
                 format!("{}, {}/s", standbys_in_words(standbys), grouped(rate.get()))
             }
@@ -49,30 +56,42 @@ impl Turn {
 /// # Errors
 /// Something could not be set up, or failed.
 pub(crate) fn run(session: &Session, pipe: &Pipe) -> anyhow::Result<Report> {
+    let wire = Wire::new(pipe.between)?;
     let turns: Vec<Turn> = pipe
         .rates
         .iter()
         .flat_map(|&rate| {
             let paths = pipe.standbys.iter().map(move |&standbys| Turn::Path { rate, standbys });
             let raw = [Addressing::Unicast, Addressing::Multicast].map(|way| Turn::Raw(rate, way));
-            raw.into_iter().chain(paths)
+            raw.into_iter().chain(wire.is_some().then_some(Turn::RawWire(rate))).chain(paths)
         })
         .collect();
     let most = pipe.rates.iter().map(|rate| session.messages(rate.get()).0).max().unwrap_or(0);
     let messages = pipe.flow.prepare(most)?;
     let variants = turns.iter().map(|turn| Variant::new(turn.name())).collect();
-    let what = "publisher → sequencer (journal) → [standbys] → subscriber → book, in one process over loopback multicast, \
-                due → in the book, open loop";
+    let network = match pipe.between {
+        Between::Loopback => "over loopback multicast",
+        Between::Wire(_) => "over multicast, the standbys behind a veth pair",
+    };
+    let what = format!(
+        "publisher → sequencer (journal) → [standbys] → subscriber → book, in one process {network}, due → in the book, \
+         open loop"
+    );
     let subject = pipe
         .flow
         .subject("pipe", what, session, &messages)
         .with("rates", in_words(&pipe.rates))
         .with("standbys", in_words(&pipe.standbys))
+        .with("between sequencer and standbys", pipe.between)
         .with("raw datagram", format!("{RAW_BYTES} bytes"));
     let mut report = session.measure(subject, variants, |at, variant| match turns[at] {
         Turn::Raw(rate, addressing) => ping::raw(session, addressing, rate, RAW_BYTES, variant),
+        Turn::RawWire(rate) => {
+            let ends = wire.as_ref().context("no wire")?.raw()?;
+            ping::round_trips(session, ends, rate, RAW_BYTES, variant)
+        }
         Turn::Path { rate, standbys } => {
-            let scene = Scene { standbys, ..pipe.flow.scene(session, &messages, rate) };
+            let scene = Scene { standbys, wire: wire.as_ref(), ..pipe.flow.scene(session, &messages, rate) };
             Ok(stage::run(&scene, &session.stop)?.record(&scene, variant))
         }
     })?;
@@ -96,9 +115,16 @@ fn compare(report: &mut Report, pipe: &Pipe) {
             if standbys > 0 {
                 // How much longer the path is than alone, in raw round trips.
                 let with = report.values(&path, &whole).iter().zip(report.values(&alone, &whole));
-                let with = with.zip(report.values(&raw, &round_trip));
-                let values = with.map(|((with, alone), raw)| (with - alone) / raw).collect();
-                report.ratio(format!("{path}: cost of safety / raw round trip, p50"), values);
+                let more: Vec<f64> = with.map(|(with, alone)| with - alone).collect();
+                let mut cost = |yardstick: &str, name: &str| {
+                    let raw = report.values(yardstick, &round_trip);
+                    let values = more.iter().zip(raw).map(|(more, raw)| more / raw).collect();
+                    report.ratio(format!("{path}: cost of safety / {name}, p50"), values);
+                };
+                cost(&raw, "raw round trip");
+                if pipe.between != Between::Loopback {
+                    cost(&Turn::RawWire(rate).name(), "raw round trip over the wire");
+                }
             }
         }
     }
@@ -113,8 +139,12 @@ mod tests {
     #[test]
     fn the_cost_of_safety_is_what_a_standby_adds_in_raw_round_trips() {
         let [rate] = [NonZeroU64::new(100).unwrap()];
-        let pipe =
-            Pipe { rates: vec![rate], standbys: vec![0, 1], flow: Flow { symbols: 1, lines: 2, seed: 1 } };
+        let pipe = Pipe {
+            rates: vec![rate],
+            standbys: vec![0, 1],
+            between: Between::Loopback,
+            flow: Flow { symbols: 1, lines: 2, seed: 1 },
+        };
         let variant = |turn: Turn, series: &str, values: [f64; 3]| {
             let mut variant = Variant::new(turn.name());
             values.iter().for_each(|value| variant.record(&format!("{series}: p50"), Unit::Ns, *value));

@@ -47,7 +47,7 @@ pub(crate) struct Staged {
     /// The agents of the data path.
     pub(crate) hot: Node,
     /// The agents that may block, role by role: several of one name, each to be launched with counters of its own.
-    pub(crate) cold: Vec<Node>,
+    pub(crate) cold: Vec<(Role, Node)>,
     /// The threads of the data path, in words.
     pub(crate) told: Vec<String>,
 }
@@ -137,7 +137,7 @@ impl Place {
         for (role, mut node) in roles {
             let thread = threads.iter().position(|roles| roles.contains(&role)).unwrap_or(0);
             agents[thread].push((role, node.take_hot(&role.to_string())));
-            cold.push(node);
+            cold.push((role, node));
         }
         runtime.threads.clear();
         runtime.idle = self.idle;

@@ -1,4 +1,4 @@
-//! Where everybody of a run is: on the loopback interface, on ports that are free now.
+//! Where everybody of a run is: on the loopback interface, or at the two ends of a wire, on ports that are free now.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use seqcast_engine::config::{
-    self, Cluster, ClusterNode, Config, Coordinator, FileCoordinator, Line, Prefix, SourceSession,
+    self, Cluster, ClusterNode, Config, Coordinator, FileCoordinator, IoDriver, Line, Prefix, SourceSession,
 };
 use seqcast_engine::time::Nanos;
 
@@ -23,6 +23,31 @@ pub(super) struct Site {
     feed: Vec<SocketAddrV4>,
     sources: Vec<SourcePlace>,
     nodes: Vec<NodePlace>,
+    ends: Ends,
+}
+
+/// The addresses of everybody but the standbys, and of those, and which driver moves the stream between them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends {
+    pub(super) near: Ipv4Addr,
+    pub(super) far: Ipv4Addr,
+    pub(super) driver: Option<IoDriver>,
+}
+
+impl Ends {
+    /// All on the loopback interface.
+    pub(super) const LOOPBACK: Ends =
+        Ends { near: Ipv4Addr::LOCALHOST, far: Ipv4Addr::LOCALHOST, driver: None };
+
+    /// Who may ask for anything.
+    fn everybody(&self) -> Vec<Prefix> {
+        vec![Prefix::LOOPBACK, Prefix::host(self.near), Prefix::host(self.far)]
+    }
+
+    /// That of node `at`; the first one is to lead.
+    fn of(&self, at: usize) -> Ipv4Addr {
+        if at == 0 { self.near } else { self.far }
+    }
 }
 
 struct SourcePlace {
@@ -45,6 +70,7 @@ impl Site {
         sources: usize,
         nodes: usize,
         lines: usize,
+        ends: Ends,
     ) -> anyhow::Result<Site> {
         let mut ports = free_ports(lines + sources * (lines + 1) + 2 * nodes)?.into_iter();
         let mut local = |address| SocketAddrV4::new(address, ports.next().unwrap_or(0));
@@ -54,18 +80,18 @@ impl Site {
         // All sources share the groups: their ports tell them apart.
         let sources = (0..sources).map(|_| SourcePlace {
             lines: (0..lines).map(|line| local(group(lines + line))).collect(),
-            rewind: local(Ipv4Addr::LOCALHOST),
+            rewind: local(ends.near),
         });
         let sources = sources.collect();
         let nodes = (0..nodes).map(|at| NodePlace {
             name: format!("n{}", at + 1),
-            replication: local(Ipv4Addr::LOCALHOST),
-            rewind: local(Ipv4Addr::LOCALHOST),
+            replication: local(ends.of(at)),
+            rewind: local(ends.of(at)),
         });
         let nodes = nodes.collect();
         let dir = dir.join(format!("seqcast-bench-{}-{number}", std::process::id()));
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        Ok(Site { dir, feed, sources, nodes })
+        Ok(Site { dir, feed, sources, nodes, ends })
     }
 
     /// Where node `at` takes commands.
@@ -79,14 +105,15 @@ impl Site {
         config.snapshot = None;
         let feed = config.feed.as_mut().context("no feed")?;
         feed.session = SESSION.parse()?;
-        feed.lines = lines(&self.feed);
+        feed.lines = lines(&self.feed, self.ends.near);
         feed.rewind_servers = self.nodes.iter().map(|node| node.rewind).collect();
         feed.snapshot = None;
         let publisher = config.publisher.as_mut().context("no publisher")?;
         let source = &self.sources[at];
         publisher.session = session(at).parse()?;
-        publisher.lines = lines(&source.lines);
+        publisher.lines = lines(&source.lines, self.ends.near);
         publisher.rewind_bind = source.rewind;
+        publisher.allow = self.ends.everybody();
         Ok(config)
     }
 
@@ -94,13 +121,17 @@ impl Site {
     pub(super) fn node_config(&self, base: &Config, at: usize) -> anyhow::Result<Config> {
         let mut config = self.config(base, 0)?;
         let node = &self.nodes[at];
+        let interface = self.ends.of(at);
+        if let Some(feed) = &mut config.feed {
+            feed.lines = lines(&self.feed, interface);
+        }
         let sequencer = config.sequencer.as_mut().context("no sequencer")?;
         sequencer.name.clone_from(&node.name);
         let source = |(at, source): (usize, &SourcePlace)| {
             Ok(config::Source {
                 name: format!("publisher{}", at + 1),
                 session: SourceSession::Only(session(at).parse()?),
-                lines: lines(&source.lines),
+                lines: lines(&source.lines, interface),
                 rewind_servers: vec![source.rewind],
                 acknowledge: true,
             })
@@ -108,6 +139,7 @@ impl Site {
         sequencer.sources = self.sources.iter().enumerate().map(source).collect::<anyhow::Result<_>>()?;
         if let Some(rewind) = &mut config.rewind {
             rewind.bind = node.rewind;
+            rewind.allow = self.ends.everybody();
         }
         if let Some(journal) = &mut config.journal {
             journal.dir = self.dir.join(&node.name);
@@ -130,8 +162,9 @@ impl Site {
             stagger: Nanos::from_millis(5),
             lag_timeout: PATIENCE,
             window_bytes: 1 << 20,
+            driver: self.ends.driver,
             record_refresh: Nanos::from_millis(250),
-            operators: vec![Prefix::LOOPBACK],
+            operators: self.ends.everybody(),
             coordinator: Coordinator::File(FileCoordinator { dir: self.dir.join("coordinator") }),
             nodes: self.nodes.iter().map(of).collect(),
         }
@@ -150,8 +183,8 @@ fn session(at: usize) -> String {
     format!("BENCHPUB{:02}", at + 1)
 }
 
-fn lines(groups: &[SocketAddrV4]) -> Vec<Line> {
-    let line = |group: &SocketAddrV4| Line { group: *group, interface: Ipv4Addr::LOCALHOST, source: None };
+fn lines(groups: &[SocketAddrV4], interface: Ipv4Addr) -> Vec<Line> {
+    let line = |group: &SocketAddrV4| Line { group: *group, interface, source: None };
     groups.iter().map(line).collect()
 }
 
@@ -163,7 +196,7 @@ mod tests {
     fn every_configuration_is_a_good_one_and_files_go() {
         let dir = tempfile::tempdir().unwrap();
         for nodes in 1..=3 {
-            let site = Site::new(dir.path(), nodes as u64, 64, nodes, 4).unwrap();
+            let site = Site::new(dir.path(), nodes as u64, 64, nodes, 4, Ends::LOOPBACK).unwrap();
             for at in 0..nodes {
                 let config = site.node_config(&Config::default(), at).unwrap();
                 assert_eq!(config.cluster.map_or(1, |cluster| cluster.nodes.len()), nodes);

@@ -24,7 +24,8 @@ use super::observer::{Far, Left, Observed, Observer, SPANS, WHOLE};
 use super::place::{Place, Role, Staged};
 use super::report::Variant;
 use super::schedule::{OpenLoop, Part, Prepared, Timing};
-use super::site::Site;
+use super::site::{Ends, Site};
+use super::wire::Wire;
 use crate::control;
 use crate::coordinator;
 use crate::later::{Later, Seat};
@@ -58,6 +59,8 @@ pub(super) struct Scene<'a> {
     /// Publishers; each has its part of the stocks.
     pub(super) sources: usize,
     pub(super) standbys: usize,
+    /// What the standbys are behind; all are on the loopback interface without it.
+    pub(super) wire: Option<&'a Wire>,
     pub(super) subscribers: usize,
     pub(super) lines: usize,
     /// Whether it is told how long everybody was busy, which costs two readings of the clock a duty cycle.
@@ -212,7 +215,8 @@ pub(super) fn run(scene: &Scene<'_>, stop: &StopFlag) -> anyhow::Result<Seen> {
 fn assemble(scene: &Scene<'_>, stop: &StopFlag) -> anyhow::Result<Cast> {
     static RUNS: AtomicU64 = AtomicU64::new(0);
     let number = RUNS.fetch_add(1, Ordering::Relaxed);
-    let site = Site::new(scene.dir, number, scene.sources, scene.standbys + 1, scene.lines)?;
+    let ends = scene.wire.map_or(Ends::LOOPBACK, Wire::ends);
+    let site = Site::new(scene.dir, number, scene.sources, scene.standbys + 1, scene.lines, ends)?;
     let clock = Clock::new();
     let feed = Trace::new(scene.traced, clock.clone());
     let traced = (scene.traced / scene.sources).max(LEAST_TRACED);
@@ -234,8 +238,9 @@ fn assemble(scene: &Scene<'_>, stop: &StopFlag) -> anyhow::Result<Cast> {
         roles.push((Role::Publisher(at), publisher));
     }
     for at in 0..=scene.standbys {
+        let role = at.checked_sub(1).map_or(Role::Primary, Role::Standby);
+        let is_first = role == Role::Primary;
         let config = site.node_config(scene.config, at)?;
-        let is_first = at == 0;
         let trace = is_first.then(|| SequencerTrace { feed: feed.clone(), sources: sources.clone() });
         let parts = SequencerParts {
             trace,
@@ -243,15 +248,14 @@ fn assemble(scene: &Scene<'_>, stop: &StopFlag) -> anyhow::Result<Cast> {
             control_port: config.cluster.is_some(),
             ..SequencerParts::default()
         };
-        let mut node = topology::sequencer(&config, &counters()?, parts)?;
-        if is_first {
-            roles.push((Role::Primary, node));
-        } else {
-            let (role, seat) = (Role::Standby(at - 1), Seat::new());
+        let counters = counters()?;
+        let mut node = at_end(scene, role, || Ok(topology::sequencer(&config, &counters, parts)?))?;
+        if !is_first {
+            let seat = Seat::new();
             waiting.push((seat.clone(), node.take_hot(&role.to_string())));
             node.add_hot("standby", Later::new(&seat));
-            roles.push((role, node));
         }
+        roles.push((role, node));
     }
     let config = site.config(scene.config, 0)?;
     let mut subscribers = Vec::new();
@@ -265,12 +269,13 @@ fn assemble(scene: &Scene<'_>, stop: &StopFlag) -> anyhow::Result<Cast> {
     let mut runtime = config.runtime.clone();
     let ledger = scene.is_timed.then(Ledger::default);
     let Staged { hot, cold, mut told } = scene.place.stage(roles, &mut runtime, ledger.as_ref());
-    let notices = cold.iter().flat_map(Node::notices).cloned().collect();
+    let notices = cold.iter().flat_map(|(_, node)| node.notices()).cloned().collect();
     // Whoever may block is there before whoever waits for it.
     let of_cold = Runtime { threads: Vec::new(), ..config.runtime };
     let mut running = Vec::new();
-    for node in cold {
-        running.push(node.launch(&of_cold, &counters()?, stop)?);
+    for (role, node) in cold {
+        let counters = counters()?;
+        running.push(at_end(scene, role, || Ok(node.launch(&of_cold, &counters, stop)?))?);
     }
     running.push(hot.launch(&runtime, &counters()?, stop)?);
     running.reverse();
@@ -279,6 +284,18 @@ fn assemble(scene: &Scene<'_>, stop: &StopFlag) -> anyhow::Result<Cast> {
     );
     let counters = kept;
     Ok(Cast { site, running, ledger, go, waiting, subscribers, counters, layout: told, driver, notices })
+}
+
+/// Does `work` where `role` is: standbys are behind the wire, if there is one.
+fn at_end<T: Send>(
+    scene: &Scene<'_>,
+    role: Role,
+    work: impl FnOnce() -> anyhow::Result<T> + Send,
+) -> anyhow::Result<T> {
+    match scene.wire {
+        Some(wire) if matches!(role, Role::Standby(_)) => wire.at_far_end(work),
+        _ => work(),
+    }
 }
 
 fn subscriber(

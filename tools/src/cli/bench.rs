@@ -14,7 +14,9 @@ use seqcast_engine::time::Nanos;
 
 use super::Verdict;
 use crate::bench::echo::{MAX_BYTES, MIN_BYTES};
-use crate::bench::{self, Book, Burst, Fanout, Flow, Load, Loss, MAX_MESSAGES, MAX_SUBSCRIBERS, Ping, Pipe};
+use crate::bench::{
+    self, Between, Book, Burst, Fanout, Flow, Load, Loss, MAX_MESSAGES, MAX_SUBSCRIBERS, Ping, Pipe,
+};
 use crate::day::DayConfig;
 use crate::output::{Output, UsageError};
 
@@ -77,6 +79,10 @@ struct PipeArgs {
     /// Standbys that every commit waits for; several are measured in turn
     #[arg(long, value_delimiter = ',', default_value = "0", value_name = "N,…")]
     standbys: Vec<usize>,
+    /// What is between the sequencer and its standbys: `loopback`; `veth`, a wire between two network namespaces, as root;
+    /// `xdp`, the same with the stream between them over AF_XDP
+    #[arg(long, default_value = "loopback", value_name = "WHAT")]
+    between: Between,
     #[command(flatten)]
     flow: FlowArgs,
 }
@@ -320,7 +326,7 @@ impl FanoutArgs {
 impl PipeArgs {
     fn checked(&self) -> Result<Pipe, UsageError> {
         let (rates, standbys) = (distinct(&self.rate), standbys(&self.standbys)?);
-        Ok(Pipe { rates, standbys, flow: (&self.flow).into() })
+        Ok(Pipe { rates, standbys, between: self.between, flow: (&self.flow).into() })
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::net::run;
+use crate::space::run;
 
 /// Size of a small disk: some segments of a journal.
 const DISK: &str = "size=12m";

@@ -6,15 +6,13 @@
 //! a network to break are left out.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, AsRawFd};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::{Child, Command};
 
-use anyhow::{Context, bail};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use anyhow::bail;
+
+use crate::space::Space;
 
 /// A host of a drill, by its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -185,9 +183,9 @@ fn spaces(hub: Space, count: usize) -> anyhow::Result<Net> {
         in_network(1)
     );
     for (at, space) in hosts.iter().enumerate() {
-        let (port, pid, fd) = (port_of(HostId(at)), std::process::id(), space.0.as_raw_fd());
+        let (port, path) = (port_of(HostId(at)), space.path());
         batch += &format!(
-            "link add {port} type veth peer name eth0 netns /proc/{pid}/fd/{fd}\n\
+            "link add {port} type veth peer name eth0 netns {path}\n\
              link set {port} master bridge up\n"
         );
     }
@@ -204,68 +202,10 @@ fn spaces(hub: Space, count: usize) -> anyhow::Result<Net> {
     Ok(net)
 }
 
-/// A network namespace; it ends when this is dropped and no process is in it any more.
-pub(crate) struct Space(File);
-
-impl Space {
-    fn make() -> anyhow::Result<Space> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("seqcast-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        run(Command::new("ip").args(["netns", "add", &name]))?;
-        let file = File::open(format!("/run/netns/{name}")).with_context(|| format!("namespace {name}"));
-        // It lives on as long as the file is open; nothing is left behind if nobody comes to clean up.
-        run(Command::new("ip").args(["netns", "del", &name]))?;
-        let space = Space(file?);
-        space.inside(|| ())?;
-        Ok(space)
-    }
-
-    /// Does `work` in the namespace, on a thread of its own. Processes started there are in it too.
-    fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Network))?;
-                Ok(work())
-            });
-            thread.join().unwrap_or_else(|_| Err(io::Error::other("the work in the namespace failed")))
-        })
-    }
-
-    /// Runs a tool with arguments that hold no spaces.
-    fn run(&self, tool: &str, args: &str) -> anyhow::Result<()> {
-        self.inside(|| run(Command::new(tool).args(args.split(' '))))?
-    }
-
-    /// Runs a tool that reads `input`.
-    fn feed(&self, tool: &str, args: &[&str], input: &str) -> anyhow::Result<()> {
-        self.inside(|| feed(Command::new(tool).args(args), input))?
-    }
-}
-
-/// Runs a tool to its end, which must be a good one.
-pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
-    feed(command, "")
-}
-
-fn feed(command: &mut Command, input: &str) -> anyhow::Result<()> {
-    let tool = command.get_program().to_string_lossy().into_owned();
-    let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
-    let mut child = child.with_context(|| format!("cannot run {tool}; is it installed?"))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // One that does not read it says why.
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    let output = child.wait_with_output()?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("{tool}: {}", said.trim().lines().last().unwrap_or("failed"));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
+    use std::process::Stdio;
     use std::time::Duration;
 
     use super::*;
@@ -362,13 +302,5 @@ mod tests {
         assert!(error.contains("cannot be broken (as asked for)"), "{error}");
         net.heal().unwrap();
         assert_eq!(net.as_operator(|| 7).unwrap(), 7);
-    }
-
-    #[test]
-    fn a_tool_that_fails_says_why() {
-        let error = run(Command::new("sh").args(["-c", "echo first >&2; echo why >&2; exit 3"])).unwrap_err();
-        assert_eq!(error.to_string(), "sh: why");
-        let error = run(&mut Command::new("no-such-tool-of-ours")).unwrap_err();
-        assert!(format!("{error:#}").contains("is it installed?"), "{error:#}");
     }
 }
