@@ -393,7 +393,7 @@ fn a_message_longer_than_the_stream_carries_is_not_numbered() {
     let primary = nodes.primary(None, NODES);
     let publisher = large(site.publish(0, &file)).start();
 
-    processes[primary].wait_until_said("source pub0 stands still at its message 4: it has 65353 bytes");
+    processes[primary].wait_until_said("source pub0 stands still at its message 4: it has 65345 bytes");
     assert!(processes[primary].said().contains("65344 at most; raise send.datagram_bytes"));
     wait_for_bytes(&record, said[..3].iter().map(|message| message.len() as u64 + 2).sum());
     assert_eq!(nodes.primary(None, NODES), primary, "all of them have all of it");
