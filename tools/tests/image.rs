@@ -66,7 +66,7 @@ impl Cluster {
         lines(&mut text, "sequencer.source", &source.lines);
         let _ = writeln!(
             text,
-            "[journal]\ndir = \"{}\"\nsegment_bytes = \"1MiB\"\nretain_bytes = \"2MiB\"\n\
+            "[journal]\ndir = \"{}\"\nsegment_bytes = \"1MiB\"\nretain_bytes = \"2MiB\"\ncatch_up_bytes = \"2MiB\"\n\
              [rewind]\nbind = \"{rewind}\"\nallow = [\"127.0.0.0/8\"]\n\
              [snapshot]\nbind = \"{snapshot}\"\nusername = \"demo\"\npassword = \"demo\"\n\
              [cluster]\noperators = [\"127.0.0.1\"]\n[cluster.coordinator]\nkind = \"file\"\ndir = \"{}\"",
