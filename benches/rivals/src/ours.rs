@@ -137,14 +137,13 @@ fn config(base: &Config, setup: Setup) -> anyhow::Result<Config> {
 }
 
 /// What a subscriber of such a feed sets: room in the kernel and after a hole for the milliseconds that a host may be away,
-/// as much retransmission as there can be (Aeron does not bound its own), and rings and buffers that stay in a cache.
+/// as much retransmission as there can be (Aeron does not bound its own), and rings that stay in a cache.
 fn for_load(config: &mut Config) {
     config.io.receive_buffer_bytes = 32 << 20;
     config.receive.stash_messages = 1 << 20;
     config.receive.stash_bytes = 64 << 20;
-    // More than a duty cycle brings; and few runs of datagrams, for the same reason.
+    // More than a duty cycle brings.
     config.memory.ring_bytes = 1 << 20;
-    config.io.receive_buffers = 16;
     if let Some(publisher) = &mut config.publisher {
         publisher.retain_bytes = 16 << 20;
         publisher.limits = RewindLimits {
