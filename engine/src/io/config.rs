@@ -24,7 +24,7 @@ pub struct DriverConfig {
     /// `uring` only.
     pub gro: bool,
     /// When nothing was sent for so long, send a datagram of no meaning to ourselves over the loopback interface, so that the
-    /// next real one finds the kernel's code and data in the caches; zero: never. `uring` and `udp` only.
+    /// next real one finds the kernel's code and data in the caches; zero: never. What goes past the kernel gains nothing.
     pub keep_warm: Nanos,
     /// `xdp` only.
     pub xdp: XdpConfig,
