@@ -73,6 +73,11 @@ macro_rules! on_every_driver {
                 }
             }
 
+            #[test]
+            fn kept_warm() {
+                super::$case(|config: &DriverConfig| make_any(&DriverConfig { keep_warm: Nanos(1), ..config.clone() }));
+            }
+
             #[cfg(all(target_os = "linux", feature = "xdp"))]
             #[test]
             fn xdp_generic() {

@@ -179,6 +179,24 @@ impl<'a> Packer<'a> {
         true
     }
 
+    /// Adds `count` messages that stand behind one another as they do in a datagram; `false`, and nothing written, when
+    /// they do not fit any more. That there are so many is the caller's word.
+    pub fn try_push_blocks(&mut self, blocks: &[u8], count: u16) -> bool {
+        let numbered = self.count.checked_add(count).filter(|total| *total <= MAX_COUNT);
+        let fits = self.next().checked_add(u64::from(count)).is_some();
+        let Some(total) = numbered.filter(|_| fits) else { return false };
+        let end = self.len + blocks.len();
+        let Some(room) = self.buffer.get_mut(self.len..end) else { return false };
+        room.copy_from_slice(blocks);
+        (self.len, self.count) = (end, total);
+        true
+    }
+
+    /// Bytes that are left.
+    pub fn room(&self) -> usize {
+        self.buffer.len() - self.len
+    }
+
     /// Messages packed so far.
     pub fn count(&self) -> u16 {
         self.count
@@ -353,6 +371,20 @@ mod tests {
         assert_eq!(packer.finish(), 30);
         let downstream = Downstream::parse(&buffer).unwrap();
         assert!(downstream.messages().eq([&b"abc"[..], b"xyz"]));
+    }
+
+    #[test]
+    fn blocks_are_packed_as_they_stand_or_not_at_all() {
+        let mut buffer = [0xAA; HEADER_BYTES + 9];
+        let mut packer = Packer::new(&mut buffer, SESSION, SeqNo::FIRST).unwrap();
+        assert_eq!(packer.room(), 9);
+        assert!(packer.try_push(b"a"));
+        assert!(!packer.try_push_blocks(b"\0\x02bc\0\x01d", 2), "7 bytes, and 6 are left");
+        assert!(packer.try_push_blocks(b"\0\x01b\0\x01c", 2));
+        assert_eq!((packer.room(), packer.count(), packer.next().value()), (0, 3, 4));
+        assert!(!packer.try_push_blocks(b"", MAX_COUNT), "more than a datagram can count");
+        let len = packer.finish();
+        assert!(Downstream::parse(&buffer[..len]).unwrap().messages().eq([&b"a"[..], b"b", b"c"]));
     }
 
     #[test]

@@ -142,8 +142,8 @@ fn for_load(config: &mut Config) {
     config.io.receive_buffer_bytes = 32 << 20;
     config.receive.stash_messages = 1 << 20;
     config.receive.stash_bytes = 64 << 20;
-    // More than a duty cycle brings in datagrams of the usual length. In longer ones it may bring more, which then waits.
-    config.memory.ring_bytes = 4 << 20;
+    // More than a duty cycle brings.
+    config.memory.ring_bytes = 1 << 20;
     if let Some(publisher) = &mut config.publisher {
         publisher.retain_bytes = 16 << 20;
         publisher.limits = RewindLimits {

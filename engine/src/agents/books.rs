@@ -17,6 +17,9 @@ use crate::time::Nanos;
 
 /// Items taken from the ring in one duty cycle, or up to a batch more.
 const LIMIT: usize = 1024;
+/// Items taken in one duty cycle where there are no books: as many as a duty cycle of the intake brings, or the ring fills up
+/// and what is read of it has left the cache.
+const LIMIT_WITHOUT_BOOKS: usize = 8192;
 
 /// What an application gets to see. All methods have empty bodies: implement what is needed.
 pub trait Application: Send {
@@ -189,6 +192,19 @@ impl<A: Application> BookAgent<A> {
 
     /// Handles what the ring has, as long as it may be read, and gives the number of items.
     fn read(&mut self) -> Result<usize, AgentError> {
+        if !self.desk.application.wants_books()
+            && let Input::Wait(reader) = &mut self.input
+        {
+            // Nobody looks ahead: each is read where it stands.
+            let (desk, handover) = (&mut self.desk, self.handover.as_ref());
+            return Ok(reader.poll(LIMIT_WITHOUT_BOOKS, |bytes| {
+                let may = desk.settle(handover);
+                if may && let Some(event) = event::decode(bytes) {
+                    desk.on_event(event);
+                }
+                may
+            }));
+        }
         let mut work = 0;
         while work < LIMIT && self.desk.settle(self.handover.as_ref()) {
             if self.inbox.is_empty() {

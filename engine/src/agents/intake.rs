@@ -13,9 +13,9 @@ use crate::ring::broadcast::Writer;
 use crate::runtime::AgentError;
 use crate::time::Nanos;
 
-/// Datagrams taken in one duty cycle at most: as many as GRO joins, and even of the largest datagrams not more than readers
-/// of the ring can make room for meanwhile.
-const RECEIVE_LIMIT: usize = 64;
+/// Datagrams taken in one duty cycle, or up to a run of them more: so few that what they put into the ring is still in the
+/// cache when a reader on the same thread has its turn.
+const RECEIVE_LIMIT: usize = 32;
 
 /// One line to receive.
 #[derive(Clone, Debug, PartialEq, Eq)]

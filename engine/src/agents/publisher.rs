@@ -7,6 +7,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use seqcast_wire::mold::Packer;
 use seqcast_wire::{SeqNo, Session, ack::Ack};
 
 use super::meter::Meter;
@@ -19,8 +20,9 @@ use crate::time::Nanos;
 
 /// Datagrams taken from the driver in one duty cycle at most.
 const RECEIVE_LIMIT: usize = 64;
-/// Messages taken from the script in one duty cycle at most.
-const SCRIPT_LIMIT: usize = 512;
+/// Messages taken from the script in one duty cycle at most: enough to make the call that sends them worth its price, few
+/// enough that the first of a burst need not wait for the last.
+const SCRIPT_LIMIT: usize = 1024;
 /// Datagrams sent in one duty cycle at most, so that requests get their turn.
 const SEND_LIMIT: usize = 64;
 
@@ -123,6 +125,16 @@ impl MessageSource for Sendable<'_> {
 
     fn advance(&mut self) {
         self.at = self.at.next();
+    }
+
+    // Pieces of memory, not messages: two where the history begins anew.
+    fn pack(&mut self, packer: &mut Packer<'_>) {
+        while let Some((blocks, count)) = self.history.run(self.at, self.end, packer.room()) {
+            if self.at != packer.next() || !packer.try_push_blocks(blocks, count) {
+                break;
+            }
+            self.at = self.at.saturating_add(count.into());
+        }
     }
 }
 

@@ -442,6 +442,10 @@ pub struct Io {
     pub gso: bool,
     /// Take runs of datagrams from the kernel as one (UDP receive offload).
     pub gro: bool,
+    /// When nothing was sent for so long, send to ourselves over the loopback interface, so that the next datagram does not
+    /// find the caches cold; zero: never.
+    #[serde(with = "text")]
+    pub keep_warm: Nanos,
     /// Options of `driver = "xdp"`.
     pub xdp: IoXdp,
 }
@@ -457,6 +461,7 @@ impl Default for Io {
             send_buffer_bytes: 4 << 20,
             gso: true,
             gro: true,
+            keep_warm: Nanos::ZERO,
             xdp: IoXdp::default(),
         }
     }

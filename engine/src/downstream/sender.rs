@@ -17,6 +17,17 @@ pub trait MessageSource {
 
     /// Moves past the message that [`MessageSource::peek`] gave.
     fn advance(&mut self);
+
+    /// Packs the next messages, as long as they fit and follow one another, and moves past them.
+    #[inline]
+    fn pack(&mut self, packer: &mut Packer<'_>) {
+        while let Some((seq, message)) = self.peek() {
+            if seq != packer.next() || !packer.try_push(message) {
+                break;
+            }
+            self.advance();
+        }
+    }
 }
 
 /// Settings of a send path.
@@ -196,12 +207,7 @@ impl Sender {
     fn pack(&mut self, now: Nanos, source: &mut impl MessageSource, buffer: &mut [u8]) -> usize {
         let Some((first, _)) = source.peek() else { return 0 };
         let Ok(mut packer) = Packer::new(buffer, self.session, first) else { return 0 };
-        while let Some((seq, message)) = source.peek() {
-            if seq != packer.next() || !packer.try_push(message) {
-                break;
-            }
-            source.advance();
-        }
+        source.pack(&mut packer);
         let count = packer.count();
         if count == 0 {
             self.stats.oversize += 1;

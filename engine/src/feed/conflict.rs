@@ -27,6 +27,7 @@ impl Hashes {
         !self.slots.is_empty()
     }
 
+    #[inline]
     fn entry(&self, seq: SeqNo, message: &[u8]) -> (usize, u64) {
         let mut hasher = FxHasher::default();
         hasher.write(message);

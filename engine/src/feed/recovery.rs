@@ -171,8 +171,10 @@ impl Recovery {
     fn poll_repeated(&mut self, view: &View, gaps: &mut Gaps, stats: &mut FeedStats) -> Option<Wanted> {
         let mut index = 0;
         while let Some(ask) = self.asks.get_mut(index) {
-            // What was a guess and is confirmed by now is asked for anew: it may not have been there before.
-            if ask.first < view.confirmed && view.confirmed < ask.end {
+            // What was a guess, asked for in vain, and is confirmed by now is asked for anew: it may not have been there
+            // before. While an answer may still come, the guess was good: what confirms it was merely overtaken.
+            let is_in_vain = ask.attempts > 1 || (ask.attempts == 1 && ask.due <= view.now);
+            if is_in_vain && ask.first < view.confirmed && view.confirmed < ask.end {
                 ask.first = view.confirmed;
             }
             let span = gaps.span_within(ask.first, ask.end);

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::limits::MAX_DATAGRAM_BYTES;
+use crate::time::Nanos;
 
 /// Sizes and options of a driver. All memory is taken when the driver is made, none later.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,9 @@ pub struct DriverConfig {
     /// run of full-sized datagrams costs a sixth, one of small datagrams a twentieth; a lone datagram costs the same.
     /// `uring` only.
     pub gro: bool,
+    /// When nothing was sent for so long, send a datagram of no meaning to ourselves over the loopback interface, so that the
+    /// next real one finds the kernel's code and data in the caches; zero: never. What goes past the kernel gains nothing.
+    pub keep_warm: Nanos,
     /// `xdp` only.
     pub xdp: XdpConfig,
 }
@@ -63,6 +67,7 @@ impl Default for DriverConfig {
             send_slots: 256,
             gso: true,
             gro: true,
+            keep_warm: Nanos::ZERO,
             xdp: XdpConfig::default(),
         }
     }

@@ -20,6 +20,7 @@ mod backlog;
 mod config;
 mod drops;
 mod socket;
+mod warm;
 
 pub mod any;
 pub mod fault;

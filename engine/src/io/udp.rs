@@ -8,6 +8,7 @@ use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
 
 use super::backlog::{Attempt, Backlog};
 use super::drops::DropsTurn;
+use super::warm::Warmth;
 use super::{
     Busy, Destination, Driver, DriverConfig, DriverCounters, EndpointId, EndpointSpec, Received,
     check_destinations, socket,
@@ -30,6 +31,9 @@ pub struct UdpDriver {
     /// The one of them whose turn is first at the next poll.
     turn: usize,
     drops: DropsTurn,
+    warmth: Option<Warmth>,
+    /// Datagrams sent before the last flush.
+    flushed_datagrams: u64,
     counters: DriverCounters,
 }
 
@@ -59,6 +63,8 @@ impl UdpDriver {
             receiving: Vec::with_capacity(MAX_ENDPOINTS),
             turn: 0,
             drops: DropsTurn::default(),
+            warmth: Warmth::new(config.keep_warm)?,
+            flushed_datagrams: 0,
             counters: DriverCounters::default(),
         })
     }
@@ -207,7 +213,12 @@ impl Driver for UdpDriver {
         Ok(len)
     }
 
-    fn flush(&mut self, _now: Nanos) -> io::Result<()> {
+    fn flush(&mut self, now: Nanos) -> io::Result<()> {
+        let sent = self.counters.sent_datagrams;
+        if let Some(warmth) = &mut self.warmth {
+            warmth.poll(now, sent > self.flushed_datagrams);
+        }
+        self.flushed_datagrams = sent;
         let (endpoints, counters) = (&self.endpoints, &mut self.counters);
         self.backlog.drain(|to, bytes| attempt(endpoints, counters, to, bytes));
         Ok(())

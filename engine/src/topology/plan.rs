@@ -58,6 +58,7 @@ pub fn driver_config(config: &Config) -> DriverConfig {
         send_slots: io.send_slots,
         gso: io.gso,
         gro: io.gro,
+        keep_warm: io.keep_warm,
         xdp,
     }
 }

@@ -99,6 +99,35 @@ fn a_hole_on_the_only_line_is_requested_at_once() {
 }
 
 #[test]
+fn what_is_told_again_of_a_hole_that_was_asked_for_makes_no_request() {
+    let mut feed = Feed::live(&FeedConfig { lines: 1, ..two_lines() });
+    feed.on(A, &data(13, 14));
+    assert_eq!(feed.requests(), [(0, 3, 10)]);
+    // Overtaken on their way: a heartbeat, and part of what is missing.
+    feed.on(A, &heartbeat(7));
+    assert_eq!(feed.requests(), []);
+    feed.on(A, &data(8, 9));
+    assert_eq!(feed.requests(), []);
+    feed.reply(0, &data(3, 13));
+    assert_eq!((feed.receiver.expected(), feed.receiver.stats().requests), (seq(14), 1));
+}
+
+#[test]
+fn what_was_asked_for_in_vain_is_asked_for_at_once_when_another_datagram_tells_of_it() {
+    let mut feed = Feed::live(&FeedConfig { lines: 1, ..two_lines() });
+    feed.on(A, &data(1_000, 1_001));
+    assert_eq!(feed.requests().len(), 1);
+    // Nobody answers: most likely there is no such message yet.
+    let mut asked = 0;
+    while asked < 3 {
+        feed.wait(Nanos::from_millis(1));
+        asked += feed.requests().len();
+    }
+    feed.on(A, &heartbeat(7));
+    assert!(feed.requests().iter().any(|(_, first, count)| (*first, *count) == (3, 4)));
+}
+
+#[test]
 fn a_line_that_let_a_hole_wait_in_vain_delays_no_other_until_it_is_heard() {
     let mut feed = Feed::live(&two_lines());
     feed.on(A, &data(4, 5));

@@ -41,6 +41,7 @@ use self::receive::{Buffer, ReceiveBuffers};
 use self::ring::Ring;
 use self::send::SendQueue;
 use super::drops::DropsTurn;
+use super::warm::Warmth;
 use super::{
     Busy, Destination, Driver, DriverConfig, DriverCounters, EndpointId, EndpointSpec, Received,
     check_destinations, socket,
@@ -74,6 +75,7 @@ pub struct UringDriver {
     max_datagram_bytes: usize,
     gro: bool,
     drops: DropsTurn,
+    warmth: Option<Warmth>,
     counters: DriverCounters,
     /// Why the driver cannot go on.
     failure: Option<io::Error>,
@@ -133,6 +135,7 @@ impl UringDriver {
             max_datagram_bytes: config.max_datagram_bytes,
             gro: config.gro,
             drops: DropsTurn::default(),
+            warmth: Warmth::new(config.keep_warm)?,
             counters: DriverCounters::default(),
             failure: None,
         })
@@ -390,9 +393,12 @@ impl Driver for UringDriver {
         Ok(len)
     }
 
-    fn flush(&mut self, _now: Nanos) -> io::Result<()> {
+    fn flush(&mut self, now: Nanos) -> io::Result<()> {
         self.ring.enable()?;
         self.reap();
+        if let Some(warmth) = &mut self.warmth {
+            warmth.poll(now, self.send.ready() > 0);
+        }
         self.send_directly();
         self.submit();
         // Work that the kernel has for us is for the next poll.
