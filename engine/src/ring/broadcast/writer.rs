@@ -1,5 +1,5 @@
 use super::layout::{INTENT_SHARE, Record, Shared, index, record_bytes, slot};
-use crate::ring::words::{WORD_BYTES, store_bytes};
+use crate::ring::words::{WORD_BYTES, store_bytes, store_record};
 use crate::sync::{AtomicU64, Ordering, fence};
 
 /// Why nothing was claimed.
@@ -197,8 +197,7 @@ impl Writer {
         let has_room = self.has_room(message.len());
         if has_room {
             let mut claim = self.claim(message.len());
-            store_bytes(&claim.record[1..], message);
-            claim.written = message.len();
+            claim.begin(message);
             claim.commit();
         }
         has_room
@@ -209,9 +208,6 @@ impl Writer {
     fn claim(&mut self, len: usize) -> Claim<'_> {
         let data = self.shared.data();
         let record = &data[index(data, self.next)..][..1 + len.div_ceil(WORD_BYTES)];
-        // First, so that a record is stored from its beginning to its end: each time that stores go to another line of
-        // those that readers have costs as much as the line.
-        record[0].store(Record::Message { len }.encode(), Ordering::Relaxed);
         Claim { record, len, written: 0, next: &mut self.next, tail: self.shared.tail(), publishes: false }
     }
 
@@ -292,6 +288,9 @@ impl Claim<'_> {
     #[inline(always)]
     pub fn write(&mut self, bytes: &[u8]) {
         assert!(bytes.len() <= self.len - self.written, "more is written than was claimed");
+        if self.written == 0 {
+            return self.begin(bytes);
+        }
         let words = &self.record[1 + self.written / WORD_BYTES..];
         match self.written % WORD_BYTES {
             0 => store_bytes(words, bytes),
@@ -300,9 +299,20 @@ impl Claim<'_> {
         self.written += bytes.len();
     }
 
+    /// Stores the header and the first bytes of the message, in this order: each time that stores go to another line of
+    /// those that readers have costs as much as the line.
+    #[inline(always)]
+    fn begin(&mut self, bytes: &[u8]) {
+        store_record(self.record, Record::Message { len: self.len }.encode(), bytes);
+        self.written = bytes.len();
+    }
+
     /// Appends the message to the ring. What was not written of it is zeros.
     #[inline(always)]
-    pub fn commit(self) {
+    pub fn commit(mut self) {
+        if self.written == 0 {
+            self.begin(&[]);
+        }
         for word in &self.record[1 + self.written.div_ceil(WORD_BYTES)..] {
             word.store(0, Ordering::Relaxed);
         }
