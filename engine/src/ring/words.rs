@@ -9,33 +9,53 @@ use crate::sync::{AtomicU64, Ordering};
 pub(super) const WORD_BYTES: usize = size_of::<u64>();
 const PAIR_BYTES: usize = 2 * WORD_BYTES;
 
+/// How the words of a message are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    Words,
+    /// Two at a time, the last of which may be a word stored before and the last: a single word among pairs costs as
+    /// much as half a line of those that readers have (AMD Zen 4).
+    Pairs,
+}
+
 /// Stores `header` and, in the words after it, `bytes`; the last word is padded with zeros.
 #[inline(always)]
-pub(super) fn store_record(words: &[AtomicU64], header: u64, bytes: &[u8]) {
+pub(super) fn store_record(words: &[AtomicU64], header: u64, bytes: &[u8], by: By) {
     match bytes.first_chunk() {
-        Some(first) => {
+        Some(first) if by == By::Pairs => {
             store_pair(words, 0, pair(header, u64::from_ne_bytes(*first)));
-            store_from(&words[1..], bytes, 1);
+            store_pairs(&words[1..], bytes, 1);
         }
-        None => {
+        _ => {
             words[0].store(header, Ordering::Relaxed);
-            store_from(&words[1..], bytes, 0);
+            store_words(&words[1..], bytes);
         }
     }
 }
 
 /// Copies `bytes` into the first of `words`; the last of these is padded with zeros.
 #[inline(always)]
-pub(super) fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
-    store_from(words, bytes, 0);
+pub(super) fn store_bytes(words: &[AtomicU64], bytes: &[u8], by: By) {
+    match by {
+        By::Words => store_words(words, bytes),
+        By::Pairs => store_pairs(words, bytes, 0),
+    }
 }
 
-/// As [`store_bytes`], after the first `begun` words (none or one), which are stored already.
-///
-/// In pairs of words, the last of which may store a word twice: a single word stored among pairs to lines that readers
-/// have costs half as much again as the line (AMD Zen 4).
 #[inline(always)]
-fn store_from(words: &[AtomicU64], bytes: &[u8], begun: usize) {
+fn store_words(words: &[AtomicU64], bytes: &[u8]) {
+    let (whole, rest) = bytes.as_chunks::<WORD_BYTES>();
+    for (word, bytes) in words.iter().zip(whole) {
+        word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
+    }
+    if !rest.is_empty() {
+        words[whole.len()].store(last_word(bytes), Ordering::Relaxed);
+    }
+}
+
+/// All but the first `begun` words (none or one), which are stored already.
+#[inline(always)]
+fn store_pairs(words: &[AtomicU64], bytes: &[u8], begun: usize) {
     let (pairs, _) = bytes[begun * WORD_BYTES..].as_chunks::<PAIR_BYTES>();
     for (nth, bytes) in pairs.iter().enumerate() {
         store_pair(words, begun + 2 * nth, load_pair(bytes));
