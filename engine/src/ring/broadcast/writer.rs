@@ -83,6 +83,7 @@ impl Writer {
         if !self.has_room(message.len()) {
             return Err(self.refusal(message.len()));
         }
+        // Published here and not by the commit: with the tail in the claim this measured slower.
         let mut claim = claim(&self.shared, message.len(), &mut self.cursor.next, Commit::Waits);
         claim.begin(message, By::Words);
         claim.commit();
