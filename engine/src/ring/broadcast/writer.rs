@@ -1,5 +1,5 @@
 use super::layout::{INTENT_SHARE, Record, Shared, index, record_bytes, slot};
-use crate::ring::words::{WORD_BYTES, store_bytes};
+use crate::ring::words::{By, WORD_BYTES, store_bytes, store_record};
 use crate::sync::{AtomicU64, Ordering, fence};
 
 /// Why nothing was claimed.
@@ -22,10 +22,7 @@ pub enum Refused {
 #[derive(Debug)]
 pub struct Writer {
     shared: Shared,
-    /// Where the next record goes.
-    next: u64,
-    /// A record that ends by here has room: before the end of the data, past no reader, and announced to taps.
-    granted: u64,
+    cursor: Cursor,
     /// A capacity past what the slowest reader still needed when last looked at, so never past `next` and a capacity.
     limit: u64,
     /// What taps know may be overwritten.
@@ -35,11 +32,27 @@ pub struct Writer {
     max_message_bytes: usize,
 }
 
+/// What changes with every message. Whoever writes many has a copy, in registers: a store to the writer between two
+/// messages costs as much as a message.
+#[derive(Clone, Copy, Debug)]
+struct Cursor {
+    /// Where the next record goes.
+    next: u64,
+    /// A record that ends by here has room: before the end of the data, past no reader, and announced to taps.
+    granted: u64,
+}
+
+impl Cursor {
+    #[inline(always)]
+    fn takes(&self, len: usize) -> bool {
+        self.next + record_bytes(len) <= self.granted
+    }
+}
+
 impl Writer {
     pub(super) fn new(shared: Shared) -> Writer {
         Writer {
-            next: 0,
-            granted: 0,
+            cursor: Cursor { next: 0, granted: 0 },
             limit: shared.capacity_bytes(),
             intent: 0,
             roster: 0,
@@ -58,7 +71,7 @@ impl Writer {
         if !self.has_room(len) {
             return Err(self.refusal(len));
         }
-        Ok(Claim { publishes: true, ..self.claim(len) })
+        Ok(claim(&self.shared, len, &mut self.cursor.next, Commit::Publishes))
     }
 
     /// Publishes `message`: a claim, a write and a commit in one.
@@ -67,16 +80,21 @@ impl Writer {
     /// As [`Writer::try_claim`].
     #[inline]
     pub fn try_publish(&mut self, message: &[u8]) -> Result<(), Refused> {
-        if !self.append(message) {
+        if !self.has_room(message.len()) {
             return Err(self.refusal(message.len()));
         }
+        // Published here and not by the commit: with the tail in the claim this measured slower.
+        let mut claim = claim(&self.shared, message.len(), &mut self.cursor.next, Commit::Waits);
+        claim.begin(message, By::Words);
+        claim.commit();
         self.publish();
         Ok(())
     }
 
     /// Starts a batch: what it commits becomes visible all at once, when the batch is dropped or the ring is full.
+    #[inline(always)]
     pub fn batch(&mut self) -> Batch<'_> {
-        Batch { from: self.next, writer: self }
+        Batch { from: self.cursor.next, cursor: self.cursor, writer: self }
     }
 
     /// Longest message that fits.
@@ -91,7 +109,7 @@ impl Writer {
 
     /// How far the slowest reader or guest is behind, in bytes of records; 0 when there is none.
     pub fn slowest_lag_bytes(&self) -> u64 {
-        self.next - self.slowest()
+        self.cursor.next - self.slowest()
     }
 
     /// Evicts every guest that is at least `lag_bytes` behind and gives their number. Their room can be claimed at
@@ -99,7 +117,7 @@ impl Writer {
     pub fn evict_lagging(&mut self, lag_bytes: u64) -> usize {
         let evicted = self.shared.slots().filter(|guest| {
             guest.state.load(Ordering::Relaxed) == slot::GUEST
-                && self.next - guest.position.load(Ordering::Relaxed) >= lag_bytes
+                && self.cursor.next - guest.position.load(Ordering::Relaxed) >= lag_bytes
                 && guest
                     .state
                     .compare_exchange(slot::GUEST, slot::EVICTED, Ordering::Relaxed, Ordering::Relaxed)
@@ -119,14 +137,13 @@ impl Writer {
     // What follows is inlined always: in a call of its own, the writer stores registers beside its messages, and how
     // many stores wait for lines that readers have is what bounds it.
 
-    /// Whether the record of a message of `len` bytes can be written at `next`, having made room if need be.
+    /// Whether the record of a message of `len` bytes can be written at the cursor, having made room if need be.
     #[inline(always)]
     fn has_room(&mut self, len: usize) -> bool {
         if self.shared.roster().load(Ordering::Acquire) != self.roster {
             self.admit();
         }
-        len <= self.max_message_bytes
-            && (self.next + record_bytes(len) <= self.granted || self.make_room(record_bytes(len)))
+        len <= self.max_message_bytes && (self.cursor.takes(len) || self.make_room(record_bytes(len)))
     }
 
     #[cold]
@@ -140,14 +157,16 @@ impl Writer {
     fn make_room(&mut self, needed: u64) -> bool {
         let capacity = self.shared.capacity_bytes();
         let lap_end = |position| (position | (capacity - 1)) + 1;
-        let fits = self.next + needed <= lap_end(self.next);
-        let start = if fits { self.next } else { lap_end(self.next) };
+        let fits = self.cursor.next + needed <= lap_end(self.cursor.next);
+        let start = if fits { self.cursor.next } else { lap_end(self.cursor.next) };
         let end = start + needed;
         if end > self.limit {
             self.limit = self.slowest() + capacity;
             if end > self.limit {
                 self.full_total += 1;
-                self.publish();
+                if self.shared.tail().load(Ordering::Relaxed) != self.cursor.next {
+                    self.publish();
+                }
                 return false;
             }
         }
@@ -157,12 +176,12 @@ impl Writer {
             fence(Ordering::Release);
         }
         if !fits {
-            let padding = Record::Padding { bytes: start - self.next };
+            let padding = Record::Padding { bytes: start - self.cursor.next };
             let data = self.shared.data();
-            data[index(data, self.next)].store(padding.encode(), Ordering::Relaxed);
-            self.next = start;
+            data[index(data, self.cursor.next)].store(padding.encode(), Ordering::Relaxed);
+            self.cursor.next = start;
         }
-        self.granted = lap_end(start).min(self.limit).min(self.intent);
+        self.cursor.granted = lap_end(start).min(self.limit).min(self.intent);
         true
     }
 
@@ -177,7 +196,7 @@ impl Writer {
                 slot::GUEST_WAITING => slot::GUEST,
                 _ => continue,
             };
-            waiting.position.store(self.next, Ordering::Relaxed);
+            waiting.position.store(self.cursor.next, Ordering::Relaxed);
             // Fails when it has left again. `limit` holds for newcomers too.
             let _ = waiting.state.compare_exchange(state, admitted, Ordering::Release, Ordering::Relaxed);
         }
@@ -189,37 +208,22 @@ impl Writer {
             // Acquire: who left has read what it read before.
             matches!(taken.state.load(Ordering::Acquire), slot::READER | slot::GUEST)
         });
-        admitted.map(|taken| taken.position.load(Ordering::Acquire)).fold(self.next, u64::min)
-    }
-
-    #[inline(always)]
-    fn append(&mut self, message: &[u8]) -> bool {
-        let has_room = self.has_room(message.len());
-        if has_room {
-            let mut claim = self.claim(message.len());
-            store_bytes(&claim.record[1..], message);
-            claim.written = message.len();
-            claim.commit();
-        }
-        has_room
-    }
-
-    /// The claim of a message of `len` bytes for which there is room.
-    #[inline(always)]
-    fn claim(&mut self, len: usize) -> Claim<'_> {
-        let data = self.shared.data();
-        let record = &data[index(data, self.next)..][..1 + len.div_ceil(WORD_BYTES)];
-        // First, so that a record is stored from its beginning to its end: each time that stores go to another line of
-        // those that readers have costs as much as the line.
-        record[0].store(Record::Message { len }.encode(), Ordering::Relaxed);
-        Claim { record, len, written: 0, next: &mut self.next, tail: self.shared.tail(), publishes: false }
+        admitted.map(|taken| taken.position.load(Ordering::Acquire)).fold(self.cursor.next, u64::min)
     }
 
     /// Makes everything committed visible.
     #[inline]
     fn publish(&mut self) {
-        self.shared.tail().store(self.next, Ordering::Release);
+        self.shared.tail().store(self.cursor.next, Ordering::Release);
     }
+}
+
+/// The claim of a message of `len` bytes for which there is room at `next`.
+#[inline(always)]
+fn claim<'a>(shared: &'a Shared, len: usize, next: &'a mut u64, commit: Commit) -> Claim<'a> {
+    let data = shared.data();
+    let record = &data[index(data, *next)..][..1 + len.div_ceil(WORD_BYTES)];
+    Claim { record, len, written: 0, next, tail: shared.tail(), commit }
 }
 
 impl Drop for Writer {
@@ -233,6 +237,7 @@ impl Drop for Writer {
 pub struct Batch<'a> {
     writer: &'a mut Writer,
     from: u64,
+    cursor: Cursor,
 }
 
 impl Batch<'_> {
@@ -240,31 +245,45 @@ impl Batch<'_> {
     ///
     /// # Errors
     /// As [`Writer::try_claim`]. A full ring makes what was committed visible, since readers have to consume it.
-    #[inline]
+    #[inline(always)]
     pub fn try_claim(&mut self, len: usize) -> Result<Claim<'_>, Refused> {
-        if !self.writer.has_room(len) {
+        if !self.has_room(len) {
             return Err(self.writer.refusal(len));
         }
-        Ok(self.writer.claim(len))
+        Ok(claim(&self.writer.shared, len, &mut self.cursor.next, Commit::Waits))
     }
 
     /// As [`Writer::try_publish`]; visible when the batch ends.
     ///
     /// # Errors
     /// As [`Batch::try_claim`].
-    #[inline]
+    #[inline(always)]
     pub fn try_publish(&mut self, message: &[u8]) -> Result<(), Refused> {
-        if !self.writer.append(message) {
-            return Err(self.writer.refusal(message.len()));
-        }
+        let mut claim = self.try_claim(message.len())?;
+        claim.begin(message, By::Pairs);
+        claim.commit();
         Ok(())
+    }
+
+    /// As [`Writer::has_room`], which is asked only when the cursor cannot tell.
+    #[inline(always)]
+    fn has_room(&mut self, len: usize) -> bool {
+        let is_roster_known = self.writer.shared.roster().load(Ordering::Acquire) == self.writer.roster;
+        if is_roster_known && len <= self.writer.max_message_bytes && self.cursor.takes(len) {
+            return true;
+        }
+        self.writer.cursor = self.cursor;
+        let has_room = self.writer.has_room(len);
+        self.cursor = self.writer.cursor;
+        has_room
     }
 }
 
 impl Drop for Batch<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        if self.writer.next != self.from {
+        self.writer.cursor = self.cursor;
+        if self.cursor.next != self.from {
             self.writer.publish();
         }
     }
@@ -281,7 +300,16 @@ pub struct Claim<'a> {
     /// The writer's.
     next: &'a mut u64,
     tail: &'a AtomicU64,
-    publishes: bool,
+    commit: Commit,
+}
+
+/// What the commit of a claim does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Commit {
+    /// Makes the message visible.
+    Publishes,
+    /// Leaves that to the end of the batch.
+    Waits,
 }
 
 impl Claim<'_> {
@@ -292,22 +320,45 @@ impl Claim<'_> {
     #[inline(always)]
     pub fn write(&mut self, bytes: &[u8]) {
         assert!(bytes.len() <= self.len - self.written, "more is written than was claimed");
+        if self.written == 0 {
+            return self.begin(bytes, self.by());
+        }
         let words = &self.record[1 + self.written / WORD_BYTES..];
         match self.written % WORD_BYTES {
-            0 => store_bytes(words, bytes),
+            0 => store_bytes(words, bytes, self.by()),
             begun => go_on(words, begun, bytes),
         }
         self.written += bytes.len();
     }
 
+    /// Stores the header and the first bytes of the message, in this order: each time that stores go to another line of
+    /// those that readers have costs as much as the line.
+    #[inline(always)]
+    fn begin(&mut self, bytes: &[u8], by: By) {
+        store_record(self.record, Record::Message { len: self.len }.encode(), bytes, by);
+        self.written = bytes.len();
+    }
+
+    /// The store of the tail, among pairs, would cost what single words among pairs cost.
+    #[inline(always)]
+    fn by(&self) -> By {
+        match self.commit {
+            Commit::Publishes => By::Words,
+            Commit::Waits => By::Pairs,
+        }
+    }
+
     /// Appends the message to the ring. What was not written of it is zeros.
     #[inline(always)]
-    pub fn commit(self) {
+    pub fn commit(mut self) {
+        if self.written == 0 {
+            self.begin(&[], By::Words);
+        }
         for word in &self.record[1 + self.written.div_ceil(WORD_BYTES)..] {
             word.store(0, Ordering::Relaxed);
         }
         *self.next += record_bytes(self.len);
-        if self.publishes {
+        if self.commit == Commit::Publishes {
             self.tail.store(*self.next, Ordering::Release);
         }
     }
@@ -320,5 +371,5 @@ fn go_on(words: &[AtomicU64], begun: usize, bytes: &[u8]) {
     let mut word = words[0].load(Ordering::Relaxed).to_ne_bytes();
     word[begun..][..first.len()].copy_from_slice(first);
     words[0].store(u64::from_ne_bytes(word), Ordering::Relaxed);
-    store_bytes(&words[1..], rest);
+    store_bytes(&words[1..], rest, By::Words);
 }
