@@ -1,7 +1,8 @@
 //! The memory under a broadcast ring: 64-bit words that one thread writes and others read.
 //!
 //! Every store is an atomic one of a whole word, or one instruction that is two of them, so a reader that races with
-//! the writer sees old and new words, but the race is not undefined behaviour. Readers that the writer waits for look at the memory in place, as bytes.
+//! the writer sees old and new words, but the race is not undefined behaviour. Readers that the writer waits for look at
+//! the memory in place, as bytes.
 #![allow(unsafe_code)]
 
 use crate::sync::{AtomicU64, Ordering};
