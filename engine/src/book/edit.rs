@@ -155,9 +155,7 @@ impl Books {
 
     fn remove_level(&mut self, at: u32, locate: u16, side: Side, price: u32) {
         let ladder = &mut self.books[usize::from(locate)].ladders[side as usize];
-        if let Ok(place) = self.ladders.find(ladder, ladder::key(side, price)) {
-            self.ladders.remove(ladder, place);
-        }
+        self.ladders.remove(ladder, ladder::key(side, price));
         self.levels.remove(at);
     }
 

@@ -212,19 +212,23 @@ impl Ladders {
         Ok(())
     }
 
-    /// Removes the rung at `place`.
+    /// Removes the rung of `key`, which is there.
     #[inline]
-    pub(super) fn remove(&mut self, ladder: &mut Ladder, place: usize) {
+    pub(super) fn remove(&mut self, ladder: &mut Ladder, key: u32) {
         ladder.len -= 1;
         let others = ladder.len();
         let run = &mut self.rungs[ladder.start as usize..][..others];
-        if place < others {
-            let mut carried = Ladder::EMPTY.best;
-            for rung in run[place..].iter_mut().rev() {
-                carried = std::mem::replace(rung, carried);
-            }
-        } else {
+        if key == ladder.best.key() {
             ladder.best = run.last().copied().unwrap_or(Ladder::EMPTY.best);
+        } else {
+            // Looked for and closed up in one go: where that ends is all that there is to guess.
+            let mut carried = Ladder::EMPTY.best;
+            for rung in run.iter_mut().rev() {
+                carried = std::mem::replace(rung, carried);
+                if carried.key() == key {
+                    break;
+                }
+            }
         }
         if ladder.class > 0 && others < ladder.capacity() / 4 {
             self.shrink(ladder);
@@ -307,9 +311,9 @@ mod tests {
 
     fn toggle(ladders: &mut Ladders, ladder: &mut Ladder, model: &mut BTreeMap<u32, u32>, key: u32) {
         match ladders.find(ladder, key) {
-            Ok(place) => {
+            Ok(_) => {
                 assert!(model.remove(&key).is_some());
-                ladders.remove(ladder, place);
+                ladders.remove(ladder, key);
             }
             Err(place) => {
                 assert_eq!(place, model.range(..key).count());
