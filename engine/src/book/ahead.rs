@@ -38,8 +38,6 @@ pub(super) struct Hints {
     pub(super) hash: Hash,
     /// Level that an order is added to.
     pub(super) level: u32,
-    /// Place of that level among its side's rungs, or where it would be inserted.
-    pub(super) place: u32,
 }
 
 /// What is known of a message. The steps treat all messages alike as far as they can: to guess wrongly what comes next
@@ -103,10 +101,15 @@ impl Books {
         on_applied(self, plan.message, &applied);
     }
 
-    /// What the message alone says.
+    /// All that can be known of a message when nothing comes before it.
     #[inline]
     pub(super) fn hints(&self, message: &[u8]) -> Hints {
-        self.enter(message).hints
+        let mut plan = self.enter(message);
+        self.look_up(&mut plan);
+        self.follow(&mut plan);
+        self.reach(&mut plan);
+        self.search(&mut plan);
+        plan.hints
     }
 
     #[inline]
@@ -182,14 +185,8 @@ impl Books {
     fn find_ahead(&self, plan: &mut Plan<'_>) {
         let Some(book) = self.books.get(usize::from(plan.locate)) else { return };
         let ladder = &book.ladders[plan.side as usize];
-        match self.ladders.find(ladder, ladder::key(plan.side, plan.price)) {
-            Ok(place) => {
-                let level = self.ladders.at(ladder, place).level();
-                (plan.hints.level, plan.hints.place) = (level, place as u32);
-                self.levels.prefetch(level);
-            }
-            Err(place) => plan.hints.place = place as u32,
-        }
+        plan.hints.level = self.ladders.level(ladder, ladder::key(plan.side, plan.price));
+        self.levels.prefetch(plan.hints.level);
     }
 }
 
@@ -227,7 +224,7 @@ impl Class {
 impl<'m> Plan<'m> {
     const NONE: Plan<'m> = Plan {
         message: &[],
-        hints: Hints { hash: Hash::NONE, level: NONE, place: 0 },
+        hints: Hints { hash: Hash::NONE, level: NONE },
         order: NONE,
         price: 0,
         locate: 0,

@@ -59,7 +59,7 @@ impl Books {
     /// its reference, and say where the level may be.
     #[inline]
     pub(super) fn add(&mut self, new: &NewOrder, hints: Hints) -> Result<Change, Anomaly> {
-        let Hints { hash, level: hint, .. } = hints;
+        let Hints { hash, level: hint } = hints;
         let vacancy = self.index.vacancy(hash, new.reference, &self.orders);
         let vacancy = vacancy.ok_or(Anomaly::DuplicateReference)?;
         if self.orders.is_full() {
@@ -68,7 +68,7 @@ impl Books {
         let at = if self.levels[hint].is(new.locate, new.side, new.price) {
             hint
         } else {
-            self.level_of(new, hints.place).ok_or(Anomaly::OverLimit)?
+            self.level_for(new).ok_or(Anomaly::OverLimit)?
         };
         let level = &mut self.levels[at];
         let tail = level.tail;
@@ -91,26 +91,18 @@ impl Books {
         Ok(Change { price, locate, side, at_best })
     }
 
-    /// The level of an order; `None` when there is none and no room for it. `hint` is a place where it may be.
-    fn level_of(&mut self, new: &NewOrder, hint: u32) -> Option<u32> {
-        let ladder = &self.books[usize::from(new.locate)].ladders[new.side as usize];
-        match self.ladders.find_near(ladder, ladder::key(new.side, new.price), hint) {
-            Ok(place) => Some(self.ladders.at(ladder, place).level()),
-            Err(place) => self.add_level(new, place),
-        }
-    }
-
-    /// A new level at its place in the ladder; `None` when there is no room.
-    fn add_level(&mut self, new: &NewOrder, place: usize) -> Option<u32> {
+    /// The level of an order, mostly a new one; `None` when there is no room for it.
+    fn level_for(&mut self, new: &NewOrder) -> Option<u32> {
         let NewOrder { locate, side, price, .. } = *new;
         let at = self.levels.insert(LevelNode { price, locate, side, ..LevelNode::BLANK });
         let ladder = &mut self.books[usize::from(locate)].ladders[side as usize];
-        let rung = Rung::new(ladder::key(side, price), at);
-        if self.ladders.insert(ladder, place, rung).is_err() {
-            self.levels.remove(at);
-            return None;
+        let key = ladder::key(side, price);
+        if self.ladders.insert(ladder, Rung::new(key, at)).is_ok() {
+            return Some(at);
         }
-        Some(at)
+        self.levels.remove(at);
+        let at = self.ladders.level(ladder, key);
+        (at != NONE).then_some(at)
     }
 
     /// Takes shares off an order, and the order out when none are left; `None` when there is no such order.
