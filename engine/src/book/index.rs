@@ -23,16 +23,18 @@ const LOAD: usize = 7;
 /// Consecutive references that share a bucket, as a power of two.
 const RUN_BITS: u32 = 2;
 
-/// Hash of a reference: the bucket, and the tag within it.
+/// Hash of a reference: its lower bits choose the bucket, the highest eight are the tag within it.
 #[derive(Clone, Copy)]
-pub(super) struct Hash {
-    bucket: u64,
-    tag: u8,
-}
+pub(super) struct Hash(u64);
 
 impl Hash {
     /// Of no reference in particular.
-    pub(super) const NONE: Hash = Hash { bucket: 0, tag: 1 };
+    pub(super) const NONE: Hash = Hash(0);
+
+    #[inline]
+    fn tag(self) -> u8 {
+        ((self.0 >> 56) as u8).max(FREE + 1)
+    }
 }
 
 /// A place for a new order; without a slot, its bucket is full.
@@ -85,21 +87,19 @@ impl Index {
         self.mask = (self.initial as u64 + 1).next_power_of_two() - 1;
     }
 
-    /// A bijection of 64 bits after which every bit of the run depends on all of its bits, and the tag. One
-    /// multiplication is not enough: it leaves references that grow by a large step in clusters.
+    /// Both halves of one wide product: every bit of the run reaches the lower bits from one of them, the tag from
+    /// the other. The lower half alone would leave references that grow by a large step in clusters.
     #[inline]
     pub(super) fn hash(&self, reference: u64) -> Hash {
-        let mut run = (reference >> RUN_BITS) ^ self.seed;
-        run = (run ^ run >> 32).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        run = (run ^ run >> 29).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-        run ^= run >> 32;
-        let within = (reference as u8) << (8 - RUN_BITS);
-        Hash { bucket: run, tag: ((run >> 56) as u8 >> RUN_BITS | within).max(1) }
+        let run = (reference >> RUN_BITS) ^ self.seed;
+        let product = u128::from(run) * 0xa076_1d64_78bd_642f;
+        let within = reference << (u64::BITS - RUN_BITS);
+        Hash(product as u64 ^ (product >> 64) as u64 ^ within)
     }
 
     #[inline]
     fn bucket_of(&self, hash: Hash) -> usize {
-        let wide = (hash.bucket & self.mask) as usize;
+        let wide = (hash.0 & self.mask) as usize;
         // Where it is not there yet, without its highest bit. As good as random, so without a branch.
         select_unpredictable(wide < self.buckets.len(), wide, wide & (self.mask >> 1) as usize)
     }
@@ -113,7 +113,7 @@ impl Index {
     #[inline]
     pub(super) fn guess(&self, hash: Hash) -> u32 {
         let bucket = &self.buckets[self.bucket_of(hash)];
-        bucket.guess(hash.tag)
+        bucket.guess(hash.tag())
     }
 
     /// The order of `reference`.
@@ -159,7 +159,7 @@ impl Index {
         if slot.is_none() && self.find(hash, reference, orders).is_some() {
             return None;
         }
-        Some(Vacancy { bucket: at, slot, tag: hash.tag })
+        Some(Vacancy { bucket: at, slot, tag: hash.tag() })
     }
 
     /// Puts an order where [`Index::vacancy`] said.
@@ -298,7 +298,7 @@ impl Index {
 
 #[inline]
 fn slot_of(bucket: &Bucket, hash: Hash, reference: u64, orders: &Slab<OrderNode>) -> Option<usize> {
-    bucket.slots(hash.tag).find(|&slot| orders[bucket.order(slot)].reference == reference)
+    bucket.slots(hash.tag()).find(|&slot| orders[bucket.order(slot)].reference == reference)
 }
 
 #[cfg(test)]
