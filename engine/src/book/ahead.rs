@@ -18,7 +18,7 @@
 
 use std::hint::select_unpredictable;
 
-use super::index::Hash;
+use super::index::{Hash, Spot};
 use super::ladder;
 use super::slab::NONE;
 use super::{Applied, Books, Side};
@@ -36,6 +36,8 @@ const WAY: usize = (LAG * STEPS + 1).next_power_of_two();
 pub(super) struct Hints {
     /// Of the reference that every message about an order has at the same place.
     pub(super) hash: Hash,
+    /// Order that something happens to.
+    pub(super) spot: Spot,
     /// Level that an order is added to.
     pub(super) level: u32,
 }
@@ -46,8 +48,6 @@ pub(super) struct Hints {
 struct Plan<'m> {
     message: &'m [u8],
     hints: Hints,
-    /// Order that something happens to.
-    order: u32,
     /// Price of the order that is added.
     price: u32,
     locate: u16,
@@ -135,14 +135,14 @@ impl Books {
         let side = select_unpredictable(side == b'S', Side::Ask, Side::Bid);
         let price = u32::from_be_bytes(price);
         let hints = Hints { hash, ..Plan::NONE.hints };
-        Plan { message, hints, order: NONE, price, locate, side, class }
+        Plan { message, hints, price, locate, side, class }
     }
 
     /// Bucket and book have arrived.
     #[inline]
     fn look_up(&self, plan: &mut Plan<'_>) {
-        plan.order = self.index.guess(plan.hints.hash);
-        self.orders.prefetch(plan.order);
+        plan.hints.spot = self.index.guess(plan.hints.hash);
+        self.orders.prefetch(plan.hints.spot.order);
         if let Some(book) = self.books.get(usize::from(plan.locate)) {
             self.ladders.prefetch_if(plan.class.adds, &book.ladders[plan.side as usize]);
         }
@@ -151,7 +151,7 @@ impl Books {
     /// The order has arrived, or the rungs of an addition.
     #[inline]
     fn follow(&self, plan: &mut Plan<'_>) {
-        let order = &self.orders[plan.order];
+        let order = &self.orders[plan.hints.spot.order];
         self.levels.prefetch(order.level);
         self.orders.prefetch(order.previous);
         self.orders.prefetch(order.next);
@@ -164,7 +164,7 @@ impl Books {
     #[inline]
     fn reach(&self, plan: &mut Plan<'_>) {
         // One of the two is none.
-        let level = &self.levels[self.orders[plan.order].level.max(plan.hints.level)];
+        let level = &self.levels[self.orders[plan.hints.spot.order].level.max(plan.hints.level)];
         self.orders.prefetch_if(plan.class.adds, level.tail);
         let leaves = plan.class.replaces | (plan.class.changes & (level.orders == 1));
         if let Some(book) = self.books.get(usize::from(level.locate)) {
@@ -224,8 +224,7 @@ impl Class {
 impl<'m> Plan<'m> {
     const NONE: Plan<'m> = Plan {
         message: &[],
-        hints: Hints { hash: Hash::NONE, level: NONE },
-        order: NONE,
+        hints: Hints { hash: Hash::NONE, spot: Spot::NONE, level: NONE },
         price: 0,
         locate: 0,
         side: Side::Bid,

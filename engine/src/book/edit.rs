@@ -4,7 +4,6 @@ use std::hint::select_unpredictable;
 
 use super::ahead::Hints;
 use super::books::{Books, Touch};
-use super::index::Hash;
 use super::ladder::{self, Rung};
 use super::node::{LevelNode, OrderNode};
 use super::slab::{Linked, NONE};
@@ -59,7 +58,7 @@ impl Books {
     /// its reference, and say where the level may be.
     #[inline]
     pub(super) fn add(&mut self, new: &NewOrder, hints: Hints) -> Result<Change, Anomaly> {
-        let Hints { hash, level: hint } = hints;
+        let Hints { hash, level: hint, .. } = hints;
         let vacancy = self.index.vacancy(hash, new.reference, &self.orders);
         let vacancy = vacancy.ok_or(Anomaly::DuplicateReference)?;
         if self.orders.is_full() {
@@ -107,12 +106,13 @@ impl Books {
 
     /// Takes shares off an order, and the order out when none are left; `None` when there is no such order.
     #[inline]
-    pub(super) fn reduce(&mut self, reference: u64, shares: u32, hash: Hash) -> Option<Reduced> {
-        let at = self.index.find(hash, reference, &self.orders)?;
+    pub(super) fn reduce(&mut self, reference: u64, shares: u32, hints: Hints) -> Option<Reduced> {
+        let Hints { hash, spot, .. } = hints;
+        let at = self.index.find_near(spot, hash, reference, &self.orders)?;
         let order = &mut self.orders[at];
         if shares >= order.shares {
             let fit = if shares > order.shares { Fit::Excess } else { Fit::Within };
-            self.index.remove(hash, reference, &self.orders);
+            self.index.remove(spot, hash, reference, &self.orders);
             return Some(Reduced { change: self.unlink(at), fit });
         }
         order.shares -= shares;

@@ -37,6 +37,19 @@ impl Hash {
     }
 }
 
+/// Where an order may stand, as it was found ahead: right as long as nothing happens to its bucket.
+#[derive(Clone, Copy)]
+pub(super) struct Spot {
+    bucket: u32,
+    slot: u32,
+    /// [`NONE`] when there was none.
+    pub(super) order: u32,
+}
+
+impl Spot {
+    pub(super) const NONE: Spot = Spot { bucket: 0, slot: 0, order: NONE };
+}
+
 /// A place for a new order; without a slot, its bucket is full.
 pub(super) struct Vacancy {
     bucket: usize,
@@ -109,15 +122,39 @@ impl Index {
         prefetch(&self.buckets, self.bucket_of(hash));
     }
 
-    /// The first order in the bucket that may be the one looked for: a hint, for prefetching.
+    /// The first order in the bucket that may be the one looked for.
     #[inline]
-    pub(super) fn guess(&self, hash: Hash) -> u32 {
-        let bucket = &self.buckets[self.bucket_of(hash)];
-        bucket.guess(hash.tag())
+    pub(super) fn guess(&self, hash: Hash) -> Spot {
+        let bucket = self.bucket_of(hash);
+        let (slot, order) = self.buckets[bucket].guess(hash.tag());
+        Spot { bucket: bucket as u32, slot: slot as u32, order }
+    }
+
+    /// Is the order of `reference` still there? That it is in a bucket shows that it is live.
+    #[inline]
+    fn holds(&self, spot: Spot, reference: u64, orders: &Slab<OrderNode>) -> bool {
+        spot.order != NONE
+            && orders[spot.order].reference == reference
+            && self.buckets[spot.bucket as usize].order(spot.slot as usize) == spot.order
+    }
+
+    /// [`Index::find`] that looks at `spot` first.
+    #[inline]
+    pub(super) fn find_near(
+        &self,
+        spot: Spot,
+        hash: Hash,
+        reference: u64,
+        orders: &Slab<OrderNode>,
+    ) -> Option<u32> {
+        if self.holds(spot, reference, orders) {
+            Some(spot.order)
+        } else {
+            self.find(hash, reference, orders)
+        }
     }
 
     /// The order of `reference`.
-    #[inline]
     pub(super) fn find(&self, hash: Hash, reference: u64, orders: &Slab<OrderNode>) -> Option<u32> {
         let mut bucket = &self.buckets[self.bucket_of(hash)];
         loop {
@@ -132,9 +169,27 @@ impl Index {
         }
     }
 
-    /// Takes the order of `reference` out.
+    /// Takes the order of `reference` out; looks at `spot` first.
     #[inline]
-    pub(super) fn remove(&mut self, hash: Hash, reference: u64, orders: &Slab<OrderNode>) -> Option<u32> {
+    pub(super) fn remove(
+        &mut self,
+        spot: Spot,
+        hash: Hash,
+        reference: u64,
+        orders: &Slab<OrderNode>,
+    ) -> Option<u32> {
+        if self.holds(spot, reference, orders) {
+            let bucket = &mut self.buckets[spot.bucket as usize];
+            if bucket.next() == NONE {
+                bucket.put(spot.slot as usize, FREE, NONE);
+                return Some(spot.order);
+            }
+        }
+        self.search_and_remove(hash, reference, orders)
+    }
+
+    #[inline(never)]
+    fn search_and_remove(&mut self, hash: Hash, reference: u64, orders: &Slab<OrderNode>) -> Option<u32> {
         let at = self.bucket_of(hash);
         let bucket = &mut self.buckets[at];
         let chained = bucket.next() != NONE;
