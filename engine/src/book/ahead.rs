@@ -26,6 +26,7 @@ use crate::mem::prefetch;
 
 /// Messages from one step to the next.
 const LAG: usize = 3;
+const _: () = assert!(LAG >= 2, "two messages are there before any step is due");
 /// Steps before a message is applied.
 const STEPS: usize = 5;
 /// Messages under way at most; a power of two.
@@ -45,6 +46,7 @@ pub(super) struct Hints {
 /// What is known of a message. The steps treat all messages alike as far as they can: to guess wrongly what comes next
 /// costs more than to ask for a line that is there.
 #[derive(Clone, Copy)]
+#[repr(align(64))]
 struct Plan<'m> {
     message: &'m [u8],
     hints: Hints,
@@ -53,7 +55,7 @@ struct Plan<'m> {
     locate: u16,
     /// Side of the order that is added.
     side: Side,
-    class: Class,
+    class: &'static Class,
 }
 
 impl Books {
@@ -71,12 +73,14 @@ impl Books {
             let applied = self.apply(first);
             return on_applied(self, first, &applied);
         };
-        let messages = [first, second].into_iter().chain(messages);
         let mut plans = [const { Plan::NONE }; WAY];
-        let mut entered = 0_usize;
+        // Fewer than a lag: none of their steps is due yet.
+        self.enter(&mut plans[0], first);
+        self.enter(&mut plans[1], second);
+        let mut entered = 2_usize;
         let at = |step: usize, entered: usize| entered.wrapping_sub(step * LAG) % WAY;
         for message in messages {
-            plans[at(0, entered)] = self.enter(message);
+            self.enter(&mut plans[at(0, entered)], message);
             // Of the first messages, some steps find nothing to do.
             self.look_up(&mut plans[at(1, entered)]);
             self.follow(&mut plans[at(2, entered)]);
@@ -104,7 +108,8 @@ impl Books {
     /// All that can be known of a message when nothing comes before it.
     #[inline]
     pub(super) fn hints(&self, message: &[u8]) -> Hints {
-        let mut plan = self.enter(message);
+        let mut plan = Plan::NONE;
+        self.enter(&mut plan, message);
         self.look_up(&mut plan);
         self.follow(&mut plan);
         self.reach(&mut plan);
@@ -113,29 +118,26 @@ impl Books {
     }
 
     #[inline]
-    fn enter<'m>(&self, message: &'m [u8]) -> Plan<'m> {
-        let nothing = Plan { message, ..Plan::NONE };
+    fn enter<'m>(&self, plan: &mut Plan<'m>, message: &'m [u8]) {
+        *plan = Plan { message, ..Plan::NONE };
         let Some(&[kind, l0, l1, .., r0, r1, r2, r3, r4, r5, r6, r7]) = message.first_chunk::<19>() else {
-            return nothing;
+            return;
         };
-        let class = CLASSES[usize::from(kind)];
-        let Some(&price) = message.get(class.price.into()..).and_then(<[u8]>::first_chunk) else {
-            return nothing;
-        };
-        let Some(&side) = message.get(usize::from(class.side)) else { return nothing };
-        let locate = u16::from_be_bytes([l0, l1]);
-        let hash = self.index.hash(u64::from_be_bytes([r0, r1, r2, r3, r4, r5, r6, r7]));
-        self.index.prefetch(hash);
-        prefetch(&self.books, usize::from(locate));
+        let class = &CLASSES[usize::from(kind)];
+        let Some(&price) = message.get(class.price.into()..).and_then(<[u8]>::first_chunk) else { return };
+        let Some(&side) = message.get(usize::from(class.side)) else { return };
+        plan.class = class;
+        plan.price = u32::from_be_bytes(price);
+        plan.side = select_unpredictable(side == b'S', Side::Ask, Side::Bid);
+        plan.locate = u16::from_be_bytes([l0, l1]);
+        prefetch(&self.books, usize::from(plan.locate));
+        plan.hints.hash = self.index.hash(u64::from_be_bytes([r0, r1, r2, r3, r4, r5, r6, r7]));
+        self.index.prefetch(plan.hints.hash);
         if class.replaces
             && let Some(reference) = message.get(19..).and_then(<[u8]>::first_chunk)
         {
             self.index.prefetch(self.index.hash(u64::from_be_bytes(*reference)));
         }
-        let side = select_unpredictable(side == b'S', Side::Ask, Side::Bid);
-        let price = u32::from_be_bytes(price);
-        let hints = Hints { hash, ..Plan::NONE.hints };
-        Plan { message, hints, price, locate, side, class }
     }
 
     /// Bucket and book have arrived.
@@ -202,7 +204,7 @@ struct Class {
     price: u8,
 }
 
-const CLASSES: [Class; 256] = {
+static CLASSES: [Class; 256] = {
     let none = Class::NONE;
     let adds = Class { adds: true, side: 19, price: 32, ..none };
     let changes = Class { changes: true, ..none };
@@ -228,6 +230,6 @@ impl<'m> Plan<'m> {
         price: 0,
         locate: 0,
         side: Side::Bid,
-        class: Class::NONE,
+        class: &Class::NONE,
     };
 }

@@ -1,5 +1,6 @@
 //! Changing orders, queues and levels: what the messages are made of.
 
+use std::cmp::Ordering;
 use std::hint::select_unpredictable;
 
 use super::ahead::Hints;
@@ -56,7 +57,7 @@ pub(super) struct Reduced {
 impl Books {
     /// Adds an order at the end of its level's queue, or says why not. Its locate has a book. `hints` are of
     /// its reference, and say where the level may be.
-    #[inline]
+    #[inline(always)]
     pub(super) fn add(&mut self, new: &NewOrder, hints: Hints) -> Result<Change, Anomaly> {
         let Hints { hash, level: hint, .. } = hints;
         let vacancy = self.index.vacancy(hash, new.reference, &self.orders);
@@ -126,7 +127,7 @@ impl Books {
     }
 
     /// Takes an order, no longer in the index, out of its queue, and its level out when it was the last.
-    #[inline]
+    #[inline(always)]
     pub(super) fn unlink(&mut self, order: u32) -> Change {
         let OrderNode { shares, level: at, previous, next, .. } = self.orders[order];
         self.orders[previous].next = next;
@@ -151,17 +152,27 @@ impl Books {
         self.levels.remove(at);
     }
 
-    /// Is the book locked or crossed now? Cheaper to compute than to guess whether a best price changed.
+    /// Is the book locked or crossed now? Hardly ever, so that this is all that most messages have to pay.
     #[inline]
     pub(super) fn note_touch(&mut self, locate: u16) {
+        let book = &self.books[usize::from(locate)];
+        // Of a side without orders, the worst price there is.
+        let [bid, ask] = book.best_prices();
+        if bid >= ask || book.touch != Touch::Open {
+            self.compare_touch(locate);
+        }
+    }
+
+    #[cold]
+    fn compare_touch(&mut self, locate: u16) {
         let book = &mut self.books[usize::from(locate)];
-        let [bid, ask] = &book.ladders;
-        let has_both = (bid.len() > 0) & (ask.len() > 0);
-        let bid = ladder::price(Side::Bid, bid.best().key());
-        let ask = ladder::price(Side::Ask, ask.best().key());
-        let touch = select_unpredictable(bid > ask, Touch::Crossed, Touch::Open);
-        let touch = select_unpredictable(bid == ask, Touch::Locked, touch);
-        let touch = select_unpredictable(has_both, touch, Touch::Open);
+        let [bid, ask] = book.best_prices();
+        let touch = match bid.cmp(&ask) {
+            _ if book.ladders.iter().any(|ladder| ladder.len() == 0) => Touch::Open,
+            Ordering::Less => Touch::Open,
+            Ordering::Equal => Touch::Locked,
+            Ordering::Greater => Touch::Crossed,
+        };
         if book.touch != touch {
             book.touch = touch;
             self.stats.locked += u64::from(touch == Touch::Locked);

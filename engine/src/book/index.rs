@@ -69,7 +69,8 @@ pub(super) struct Index {
     /// One less than the power of two that the number of buckets is growing to: the bits that choose a bucket, or
     /// all but the highest of them where that bucket is not there yet.
     mask: u64,
-    seed: u64,
+    /// What references are multiplied by: odd, and as good as random.
+    factor: u64,
 }
 
 impl Index {
@@ -85,7 +86,7 @@ impl Index {
             limit: most,
             initial,
             mask: 0,
-            seed,
+            factor: mixed(seed) | 1,
         };
         index.clear();
         Ok(index)
@@ -100,12 +101,11 @@ impl Index {
         self.mask = (self.initial as u64 + 1).next_power_of_two() - 1;
     }
 
-    /// Both halves of one wide product: every bit of the run reaches the lower bits from one of them, the tag from
-    /// the other. The lower half alone would leave references that grow by a large step in clusters.
+    /// Both halves of one wide product: the lower bits of the lower half tell neighbours apart, those of the upper half
+    /// references that grow by a large step. Who does not know the seed does not know the factor.
     #[inline]
     pub(super) fn hash(&self, reference: u64) -> Hash {
-        let run = (reference >> RUN_BITS) ^ self.seed;
-        let product = u128::from(run) * 0xa076_1d64_78bd_642f;
+        let product = u128::from(reference >> RUN_BITS) * u128::from(self.factor);
         let within = reference << (u64::BITS - RUN_BITS);
         Hash(product as u64 ^ (product >> 64) as u64 ^ within)
     }
@@ -203,7 +203,7 @@ impl Index {
     }
 
     /// Where a new order goes; `None` when its reference is taken.
-    #[inline]
+    #[inline(always)]
     pub(super) fn vacancy(&self, hash: Hash, reference: u64, orders: &Slab<OrderNode>) -> Option<Vacancy> {
         let at = self.bucket_of(hash);
         let bucket = &self.buckets[at];
@@ -349,6 +349,14 @@ impl Index {
             self.free_overflow(next);
         }
     }
+}
+
+/// Every bit of the seed changes about half of these.
+fn mixed(seed: u64) -> u64 {
+    let mut bits = seed ^ 0xa076_1d64_78bd_642f;
+    bits = (bits ^ bits >> 32).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    bits = (bits ^ bits >> 29).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    bits ^ bits >> 32
 }
 
 #[inline]
