@@ -143,12 +143,21 @@ impl Ladders {
     #[inline]
     pub(super) fn level(&self, ladder: &Ladder, key: u32) -> u32 {
         let mut others = self.others(ladder);
+        let mut step = LINE_ENTRIES;
         // How far it is from the best is all that there is to guess.
         while let Some((far, near)) = others.split_last_chunk::<LINE_ENTRIES>() {
             if near[0].key() <= key {
                 return ladder.best.level_if(key) | level_among(near, key);
             }
             others = far;
+            // Long ladders are passed by steps that double, and halve where they would go too far.
+            match others.len().checked_sub(step) {
+                Some(cut) if others[cut].key() > key => {
+                    others = &others[..cut];
+                    step *= 2;
+                }
+                _ => step = (step / 2).max(LINE_ENTRIES),
+            }
         }
         ladder.best.level_if(key) | level_among(others, key)
     }
