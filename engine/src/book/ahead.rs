@@ -18,7 +18,7 @@
 
 use std::hint::select_unpredictable;
 
-use super::index::Hash;
+use super::index::{Hash, Spot};
 use super::ladder;
 use super::slab::NONE;
 use super::{Applied, Books, Side};
@@ -26,6 +26,7 @@ use crate::mem::prefetch;
 
 /// Messages from one step to the next.
 const LAG: usize = 3;
+const _: () = assert!(LAG >= 2, "two messages are there before any step is due");
 /// Steps before a message is applied.
 const STEPS: usize = 5;
 /// Messages under way at most; a power of two.
@@ -36,26 +37,25 @@ const WAY: usize = (LAG * STEPS + 1).next_power_of_two();
 pub(super) struct Hints {
     /// Of the reference that every message about an order has at the same place.
     pub(super) hash: Hash,
+    /// Order that something happens to.
+    pub(super) spot: Spot,
     /// Level that an order is added to.
     pub(super) level: u32,
-    /// Place of that level among its side's rungs, or where it would be inserted.
-    pub(super) place: u32,
 }
 
 /// What is known of a message. The steps treat all messages alike as far as they can: to guess wrongly what comes next
 /// costs more than to ask for a line that is there.
 #[derive(Clone, Copy)]
+#[repr(align(64))]
 struct Plan<'m> {
     message: &'m [u8],
     hints: Hints,
-    /// Order that something happens to.
-    order: u32,
     /// Price of the order that is added.
     price: u32,
     locate: u16,
     /// Side of the order that is added.
     side: Side,
-    class: Class,
+    class: &'static Class,
 }
 
 impl Books {
@@ -73,12 +73,14 @@ impl Books {
             let applied = self.apply(first);
             return on_applied(self, first, &applied);
         };
-        let messages = [first, second].into_iter().chain(messages);
         let mut plans = [const { Plan::NONE }; WAY];
-        let mut entered = 0_usize;
+        // Fewer than a lag: none of their steps is due yet.
+        self.enter(&mut plans[0], first);
+        self.enter(&mut plans[1], second);
+        let mut entered = 2_usize;
         let at = |step: usize, entered: usize| entered.wrapping_sub(step * LAG) % WAY;
         for message in messages {
-            plans[at(0, entered)] = self.enter(message);
+            self.enter(&mut plans[at(0, entered)], message);
             // Of the first messages, some steps find nothing to do.
             self.look_up(&mut plans[at(1, entered)]);
             self.follow(&mut plans[at(2, entered)]);
@@ -103,43 +105,46 @@ impl Books {
         on_applied(self, plan.message, &applied);
     }
 
-    /// What the message alone says.
+    /// All that can be known of a message when nothing comes before it.
     #[inline]
     pub(super) fn hints(&self, message: &[u8]) -> Hints {
-        self.enter(message).hints
+        let mut plan = Plan::NONE;
+        self.enter(&mut plan, message);
+        self.look_up(&mut plan);
+        self.follow(&mut plan);
+        self.reach(&mut plan);
+        self.search(&mut plan);
+        plan.hints
     }
 
     #[inline]
-    fn enter<'m>(&self, message: &'m [u8]) -> Plan<'m> {
-        let nothing = Plan { message, ..Plan::NONE };
+    fn enter<'m>(&self, plan: &mut Plan<'m>, message: &'m [u8]) {
+        *plan = Plan { message, ..Plan::NONE };
         let Some(&[kind, l0, l1, .., r0, r1, r2, r3, r4, r5, r6, r7]) = message.first_chunk::<19>() else {
-            return nothing;
+            return;
         };
-        let class = CLASSES[usize::from(kind)];
-        let Some(&price) = message.get(class.price.into()..).and_then(<[u8]>::first_chunk) else {
-            return nothing;
-        };
-        let Some(&side) = message.get(usize::from(class.side)) else { return nothing };
-        let locate = u16::from_be_bytes([l0, l1]);
-        let hash = self.index.hash(u64::from_be_bytes([r0, r1, r2, r3, r4, r5, r6, r7]));
-        self.index.prefetch(hash);
-        prefetch(&self.books, usize::from(locate));
+        let class = &CLASSES[usize::from(kind)];
+        let Some(&price) = message.get(class.price.into()..).and_then(<[u8]>::first_chunk) else { return };
+        let Some(&side) = message.get(usize::from(class.side)) else { return };
+        plan.class = class;
+        plan.price = u32::from_be_bytes(price);
+        plan.side = select_unpredictable(side == b'S', Side::Ask, Side::Bid);
+        plan.locate = u16::from_be_bytes([l0, l1]);
+        prefetch(&self.books, usize::from(plan.locate));
+        plan.hints.hash = self.index.hash(u64::from_be_bytes([r0, r1, r2, r3, r4, r5, r6, r7]));
+        self.index.prefetch(plan.hints.hash);
         if class.replaces
             && let Some(reference) = message.get(19..).and_then(<[u8]>::first_chunk)
         {
             self.index.prefetch(self.index.hash(u64::from_be_bytes(*reference)));
         }
-        let side = select_unpredictable(side == b'S', Side::Ask, Side::Bid);
-        let price = u32::from_be_bytes(price);
-        let hints = Hints { hash, ..Plan::NONE.hints };
-        Plan { message, hints, order: NONE, price, locate, side, class }
     }
 
     /// Bucket and book have arrived.
     #[inline]
     fn look_up(&self, plan: &mut Plan<'_>) {
-        plan.order = self.index.guess(plan.hints.hash);
-        self.orders.prefetch(plan.order);
+        plan.hints.spot = self.index.guess(plan.hints.hash);
+        self.orders.prefetch(plan.hints.spot.order);
         if let Some(book) = self.books.get(usize::from(plan.locate)) {
             self.ladders.prefetch_if(plan.class.adds, &book.ladders[plan.side as usize]);
         }
@@ -148,7 +153,7 @@ impl Books {
     /// The order has arrived, or the rungs of an addition.
     #[inline]
     fn follow(&self, plan: &mut Plan<'_>) {
-        let order = &self.orders[plan.order];
+        let order = &self.orders[plan.hints.spot.order];
         self.levels.prefetch(order.level);
         self.orders.prefetch(order.previous);
         self.orders.prefetch(order.next);
@@ -161,7 +166,7 @@ impl Books {
     #[inline]
     fn reach(&self, plan: &mut Plan<'_>) {
         // One of the two is none.
-        let level = &self.levels[self.orders[plan.order].level.max(plan.hints.level)];
+        let level = &self.levels[self.orders[plan.hints.spot.order].level.max(plan.hints.level)];
         self.orders.prefetch_if(plan.class.adds, level.tail);
         let leaves = plan.class.replaces | (plan.class.changes & (level.orders == 1));
         if let Some(book) = self.books.get(usize::from(level.locate)) {
@@ -182,14 +187,8 @@ impl Books {
     fn find_ahead(&self, plan: &mut Plan<'_>) {
         let Some(book) = self.books.get(usize::from(plan.locate)) else { return };
         let ladder = &book.ladders[plan.side as usize];
-        match self.ladders.find(ladder, ladder::key(plan.side, plan.price)) {
-            Ok(place) => {
-                let level = self.ladders.at(ladder, place).level();
-                (plan.hints.level, plan.hints.place) = (level, place as u32);
-                self.levels.prefetch(level);
-            }
-            Err(place) => plan.hints.place = place as u32,
-        }
+        plan.hints.level = self.ladders.level(ladder, ladder::key(plan.side, plan.price));
+        self.levels.prefetch(plan.hints.level);
     }
 }
 
@@ -205,7 +204,7 @@ struct Class {
     price: u8,
 }
 
-const CLASSES: [Class; 256] = {
+static CLASSES: [Class; 256] = {
     let none = Class::NONE;
     let adds = Class { adds: true, side: 19, price: 32, ..none };
     let changes = Class { changes: true, ..none };
@@ -227,11 +226,10 @@ impl Class {
 impl<'m> Plan<'m> {
     const NONE: Plan<'m> = Plan {
         message: &[],
-        hints: Hints { hash: Hash::NONE, level: NONE, place: 0 },
-        order: NONE,
+        hints: Hints { hash: Hash::NONE, spot: Spot::NONE, level: NONE },
         price: 0,
         locate: 0,
         side: Side::Bid,
-        class: Class::NONE,
+        class: &Class::NONE,
     };
 }

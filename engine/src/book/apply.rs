@@ -13,7 +13,6 @@ use seqcast_wire::itch::{
 
 use super::ahead::Hints;
 use super::edit::{Change, Fit, NewOrder, Reduced};
-use super::index::Hash;
 use super::node::OrderNode;
 use super::symbol::MARKETS;
 use super::{Anomaly, Applied, Books, Effect, Side, Touched, Trade, TradeKind};
@@ -35,11 +34,11 @@ impl Books {
         match parsed {
             Message::AddOrder(m) => self.on_add(m, [0; 4], hints),
             Message::AddOrderMpid(m) => self.on_add_mpid(m, hints),
-            Message::OrderDelete(m) => self.on_delete(m, hints.hash),
+            Message::OrderDelete(m) => self.on_delete(m, hints),
             Message::OrderReplace(m) => self.on_replace(m, hints),
-            Message::OrderExecuted(m) => self.on_executed(m, hints.hash),
-            Message::OrderCancel(m) => self.on_cancel(m, hints.hash),
-            Message::OrderExecutedWithPrice(m) => self.on_executed_with_price(m, hints.hash),
+            Message::OrderExecuted(m) => self.on_executed(m, hints),
+            Message::OrderCancel(m) => self.on_cancel(m, hints),
+            Message::OrderExecutedWithPrice(m) => self.on_executed_with_price(m, hints),
             other => self.apply_other(other),
         }
     }
@@ -90,9 +89,9 @@ impl Books {
     }
 
     #[inline]
-    fn on_delete(&mut self, m: &OrderDelete, hash: Hash) -> Applied {
+    fn on_delete(&mut self, m: &OrderDelete, hints: Hints) -> Applied {
         let (locate, reference) = (m.header.locate.get(), m.reference.get());
-        match self.index.remove(hash, reference, &self.orders) {
+        match self.index.remove(hints.spot, hints.hash, reference, &self.orders) {
             Some(order) => {
                 let change = self.unlink(order);
                 self.done(locate, change)
@@ -107,7 +106,7 @@ impl Books {
         if shares == 0 {
             return self.refuse(m.header.locate.get(), Anomaly::Malformed);
         }
-        let Some(order) = self.index.remove(hints.hash, original, &self.orders) else {
+        let Some(order) = self.index.remove(hints.spot, hints.hash, original, &self.orders) else {
             return self.refuse(m.header.locate.get(), Anomaly::UnknownReference);
         };
         let OrderNode { attribution, shares: shares_before, .. } = self.orders[order];
@@ -131,20 +130,20 @@ impl Books {
     }
 
     #[inline]
-    fn on_executed(&mut self, m: &OrderExecuted, hash: Hash) -> Applied {
-        self.execute(m, None, hash)
+    fn on_executed(&mut self, m: &OrderExecuted, hints: Hints) -> Applied {
+        self.execute(m, None, hints)
     }
 
     #[inline]
-    fn on_executed_with_price(&mut self, m: &OrderExecutedWithPrice, hash: Hash) -> Applied {
+    fn on_executed_with_price(&mut self, m: &OrderExecutedWithPrice, hints: Hints) -> Applied {
         let at = Some((m.price, m.printable != b'N'));
         let &OrderExecutedWithPrice { header, reference, shares, match_number, .. } = m;
-        self.execute(&OrderExecuted { header, reference, shares, match_number }, at, hash)
+        self.execute(&OrderExecuted { header, reference, shares, match_number }, at, hints)
     }
 
-    fn execute(&mut self, m: &OrderExecuted, at: Option<(Price4, bool)>, hash: Hash) -> Applied {
+    fn execute(&mut self, m: &OrderExecuted, at: Option<(Price4, bool)>, hints: Hints) -> Applied {
         let (locate, reference, shares) = (m.header.locate.get(), m.reference.get(), m.shares.get());
-        let Some(Reduced { change, fit }) = self.reduce(reference, shares, hash) else {
+        let Some(Reduced { change, fit }) = self.reduce(reference, shares, hints) else {
             return self.refuse(locate, Anomaly::UnknownReference);
         };
         let match_number = m.match_number.get();
@@ -165,9 +164,9 @@ impl Books {
     }
 
     #[inline]
-    fn on_cancel(&mut self, m: &OrderCancel, hash: Hash) -> Applied {
+    fn on_cancel(&mut self, m: &OrderCancel, hints: Hints) -> Applied {
         let locate = m.header.locate.get();
-        let Some(Reduced { change, fit }) = self.reduce(m.reference.get(), m.shares.get(), hash) else {
+        let Some(Reduced { change, fit }) = self.reduce(m.reference.get(), m.shares.get(), hints) else {
             return self.refuse(locate, Anomaly::UnknownReference);
         };
         let mut applied = self.done(locate, change);

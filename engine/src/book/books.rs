@@ -5,11 +5,11 @@ use std::collections::TryReserveError;
 use seqcast_wire::itch::Stock;
 
 use super::index::Index;
-use super::ladder::{Ladder, Ladders};
+use super::ladder::{self, Ladder, Ladders};
 use super::node::{LevelNode, OrderNode};
 use super::slab::Slab;
 use super::symbol::{Events, Symbol};
-use super::{Book, BookStats, Order};
+use super::{Book, BookStats, Order, Side};
 use crate::limits::{MAX_LEVELS_PER_SIDE, MAX_LOCATES};
 use crate::mem::reserve;
 
@@ -79,6 +79,13 @@ pub(super) enum Touch {
 
 impl BookNode {
     const EMPTY: BookNode = BookNode { ladders: [Ladder::EMPTY; 2], stock: None, touch: Touch::Open };
+
+    /// By side; of one without orders, the worst price there is.
+    #[inline]
+    pub(super) fn best_prices(&self) -> [u32; 2] {
+        let [bid, ask] = &self.ladders;
+        [ladder::price(Side::Bid, bid.best().key()), ladder::price(Side::Ask, ask.best().key())]
+    }
 }
 
 /// The order books of all symbols of a feed. See the [module](super).

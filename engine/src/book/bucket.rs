@@ -54,12 +54,12 @@ impl Bucket {
         Slots(first >> 7 | second & LOWER_HALF)
     }
 
-    /// The order in the first slot whose tag is `tag`, or [`NONE`]: found without a branch.
+    /// The first slot whose tag is `tag`, and its order, [`NONE`] where there is none: found without a branch.
     #[inline]
-    pub(super) fn guess(&self, tag: u8) -> u32 {
+    pub(super) fn guess(&self, tag: u8) -> (usize, u32) {
         let slots = self.slots(tag).0;
-        let order = self.orders[slot_of(slots | 1 << 56).min(SLOTS - 1)];
-        select_unpredictable(slots != 0, order, NONE)
+        let slot = slot_of(slots | 1 << 56).min(SLOTS - 1);
+        (slot, select_unpredictable(slots != 0, self.orders[slot], NONE))
     }
 
     #[inline]

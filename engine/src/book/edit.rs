@@ -1,10 +1,10 @@
 //! Changing orders, queues and levels: what the messages are made of.
 
+use std::cmp::Ordering;
 use std::hint::select_unpredictable;
 
 use super::ahead::Hints;
 use super::books::{Books, Touch};
-use super::index::Hash;
 use super::ladder::{self, Rung};
 use super::node::{LevelNode, OrderNode};
 use super::slab::{Linked, NONE};
@@ -57,7 +57,7 @@ pub(super) struct Reduced {
 impl Books {
     /// Adds an order at the end of its level's queue, or says why not. Its locate has a book. `hints` are of
     /// its reference, and say where the level may be.
-    #[inline]
+    #[inline(always)]
     pub(super) fn add(&mut self, new: &NewOrder, hints: Hints) -> Result<Change, Anomaly> {
         let Hints { hash, level: hint, .. } = hints;
         let vacancy = self.index.vacancy(hash, new.reference, &self.orders);
@@ -68,7 +68,7 @@ impl Books {
         let at = if self.levels[hint].is(new.locate, new.side, new.price) {
             hint
         } else {
-            self.level_of(new, hints.place).ok_or(Anomaly::OverLimit)?
+            self.level_for(new).ok_or(Anomaly::OverLimit)?
         };
         let level = &mut self.levels[at];
         let tail = level.tail;
@@ -91,36 +91,29 @@ impl Books {
         Ok(Change { price, locate, side, at_best })
     }
 
-    /// The level of an order; `None` when there is none and no room for it. `hint` is a place where it may be.
-    fn level_of(&mut self, new: &NewOrder, hint: u32) -> Option<u32> {
-        let ladder = &self.books[usize::from(new.locate)].ladders[new.side as usize];
-        match self.ladders.find_near(ladder, ladder::key(new.side, new.price), hint) {
-            Ok(place) => Some(self.ladders.at(ladder, place).level()),
-            Err(place) => self.add_level(new, place),
-        }
-    }
-
-    /// A new level at its place in the ladder; `None` when there is no room.
-    fn add_level(&mut self, new: &NewOrder, place: usize) -> Option<u32> {
+    /// The level of an order, mostly a new one; `None` when there is no room for it.
+    fn level_for(&mut self, new: &NewOrder) -> Option<u32> {
         let NewOrder { locate, side, price, .. } = *new;
         let at = self.levels.insert(LevelNode { price, locate, side, ..LevelNode::BLANK });
         let ladder = &mut self.books[usize::from(locate)].ladders[side as usize];
-        let rung = Rung::new(ladder::key(side, price), at);
-        if self.ladders.insert(ladder, place, rung).is_err() {
-            self.levels.remove(at);
-            return None;
+        let key = ladder::key(side, price);
+        if self.ladders.insert(ladder, Rung::new(key, at)).is_ok() {
+            return Some(at);
         }
-        Some(at)
+        self.levels.remove(at);
+        let at = self.ladders.level(ladder, key);
+        (at != NONE).then_some(at)
     }
 
     /// Takes shares off an order, and the order out when none are left; `None` when there is no such order.
     #[inline]
-    pub(super) fn reduce(&mut self, reference: u64, shares: u32, hash: Hash) -> Option<Reduced> {
-        let at = self.index.find(hash, reference, &self.orders)?;
+    pub(super) fn reduce(&mut self, reference: u64, shares: u32, hints: Hints) -> Option<Reduced> {
+        let Hints { hash, spot, .. } = hints;
+        let at = self.index.find_near(spot, hash, reference, &self.orders)?;
         let order = &mut self.orders[at];
         if shares >= order.shares {
             let fit = if shares > order.shares { Fit::Excess } else { Fit::Within };
-            self.index.remove(hash, reference, &self.orders);
+            self.index.remove(spot, hash, reference, &self.orders);
             return Some(Reduced { change: self.unlink(at), fit });
         }
         order.shares -= shares;
@@ -134,7 +127,7 @@ impl Books {
     }
 
     /// Takes an order, no longer in the index, out of its queue, and its level out when it was the last.
-    #[inline]
+    #[inline(always)]
     pub(super) fn unlink(&mut self, order: u32) -> Change {
         let OrderNode { shares, level: at, previous, next, .. } = self.orders[order];
         self.orders[previous].next = next;
@@ -155,23 +148,31 @@ impl Books {
 
     fn remove_level(&mut self, at: u32, locate: u16, side: Side, price: u32) {
         let ladder = &mut self.books[usize::from(locate)].ladders[side as usize];
-        if let Ok(place) = self.ladders.find(ladder, ladder::key(side, price)) {
-            self.ladders.remove(ladder, place);
-        }
+        self.ladders.remove(ladder, ladder::key(side, price));
         self.levels.remove(at);
     }
 
-    /// Is the book locked or crossed now? Cheaper to compute than to guess whether a best price changed.
+    /// Is the book locked or crossed now? Hardly ever, so that this is all that most messages have to pay.
     #[inline]
     pub(super) fn note_touch(&mut self, locate: u16) {
+        let book = &self.books[usize::from(locate)];
+        // Of a side without orders, the worst price there is.
+        let [bid, ask] = book.best_prices();
+        if bid >= ask || book.touch != Touch::Open {
+            self.compare_touch(locate);
+        }
+    }
+
+    #[cold]
+    fn compare_touch(&mut self, locate: u16) {
         let book = &mut self.books[usize::from(locate)];
-        let [bid, ask] = &book.ladders;
-        let has_both = (bid.len() > 0) & (ask.len() > 0);
-        let bid = ladder::price(Side::Bid, bid.best().key());
-        let ask = ladder::price(Side::Ask, ask.best().key());
-        let touch = select_unpredictable(bid > ask, Touch::Crossed, Touch::Open);
-        let touch = select_unpredictable(bid == ask, Touch::Locked, touch);
-        let touch = select_unpredictable(has_both, touch, Touch::Open);
+        let [bid, ask] = book.best_prices();
+        let touch = match bid.cmp(&ask) {
+            _ if book.ladders.iter().any(|ladder| ladder.len() == 0) => Touch::Open,
+            Ordering::Less => Touch::Open,
+            Ordering::Equal => Touch::Locked,
+            Ordering::Greater => Touch::Crossed,
+        };
         if book.touch != touch {
             book.touch = touch;
             self.stats.locked += u64::from(touch == Touch::Locked);

@@ -23,16 +23,31 @@ const LOAD: usize = 7;
 /// Consecutive references that share a bucket, as a power of two.
 const RUN_BITS: u32 = 2;
 
-/// Hash of a reference: the bucket, and the tag within it.
+/// Hash of a reference: its lower bits choose the bucket, the highest eight are the tag within it.
 #[derive(Clone, Copy)]
-pub(super) struct Hash {
-    bucket: u64,
-    tag: u8,
-}
+pub(super) struct Hash(u64);
 
 impl Hash {
     /// Of no reference in particular.
-    pub(super) const NONE: Hash = Hash { bucket: 0, tag: 1 };
+    pub(super) const NONE: Hash = Hash(0);
+
+    #[inline]
+    fn tag(self) -> u8 {
+        ((self.0 >> 56) as u8).max(FREE + 1)
+    }
+}
+
+/// Where an order may stand, as it was found ahead: right as long as nothing happens to its bucket.
+#[derive(Clone, Copy)]
+pub(super) struct Spot {
+    bucket: u32,
+    slot: u32,
+    /// [`NONE`] when there was none.
+    pub(super) order: u32,
+}
+
+impl Spot {
+    pub(super) const NONE: Spot = Spot { bucket: 0, slot: 0, order: NONE };
 }
 
 /// A place for a new order; without a slot, its bucket is full.
@@ -54,7 +69,8 @@ pub(super) struct Index {
     /// One less than the power of two that the number of buckets is growing to: the bits that choose a bucket, or
     /// all but the highest of them where that bucket is not there yet.
     mask: u64,
-    seed: u64,
+    /// What references are multiplied by: odd, and as good as random.
+    factor: u64,
 }
 
 impl Index {
@@ -70,7 +86,7 @@ impl Index {
             limit: most,
             initial,
             mask: 0,
-            seed,
+            factor: mixed(seed) | 1,
         };
         index.clear();
         Ok(index)
@@ -85,21 +101,18 @@ impl Index {
         self.mask = (self.initial as u64 + 1).next_power_of_two() - 1;
     }
 
-    /// A bijection of 64 bits after which every bit of the run depends on all of its bits, and the tag. One
-    /// multiplication is not enough: it leaves references that grow by a large step in clusters.
+    /// Both halves of one wide product: the lower bits of the lower half tell neighbours apart, those of the upper half
+    /// references that grow by a large step. Who does not know the seed does not know the factor.
     #[inline]
     pub(super) fn hash(&self, reference: u64) -> Hash {
-        let mut run = (reference >> RUN_BITS) ^ self.seed;
-        run = (run ^ run >> 32).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        run = (run ^ run >> 29).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-        run ^= run >> 32;
-        let within = (reference as u8) << (8 - RUN_BITS);
-        Hash { bucket: run, tag: ((run >> 56) as u8 >> RUN_BITS | within).max(1) }
+        let product = u128::from(reference >> RUN_BITS) * u128::from(self.factor);
+        let within = reference << (u64::BITS - RUN_BITS);
+        Hash(product as u64 ^ (product >> 64) as u64 ^ within)
     }
 
     #[inline]
     fn bucket_of(&self, hash: Hash) -> usize {
-        let wide = (hash.bucket & self.mask) as usize;
+        let wide = (hash.0 & self.mask) as usize;
         // Where it is not there yet, without its highest bit. As good as random, so without a branch.
         select_unpredictable(wide < self.buckets.len(), wide, wide & (self.mask >> 1) as usize)
     }
@@ -109,15 +122,39 @@ impl Index {
         prefetch(&self.buckets, self.bucket_of(hash));
     }
 
-    /// The first order in the bucket that may be the one looked for: a hint, for prefetching.
+    /// The first order in the bucket that may be the one looked for.
     #[inline]
-    pub(super) fn guess(&self, hash: Hash) -> u32 {
-        let bucket = &self.buckets[self.bucket_of(hash)];
-        bucket.guess(hash.tag)
+    pub(super) fn guess(&self, hash: Hash) -> Spot {
+        let bucket = self.bucket_of(hash);
+        let (slot, order) = self.buckets[bucket].guess(hash.tag());
+        Spot { bucket: bucket as u32, slot: slot as u32, order }
+    }
+
+    /// Is the order of `reference` still there? That it is in a bucket shows that it is live.
+    #[inline]
+    fn holds(&self, spot: Spot, reference: u64, orders: &Slab<OrderNode>) -> bool {
+        spot.order != NONE
+            && orders[spot.order].reference == reference
+            && self.buckets[spot.bucket as usize].order(spot.slot as usize) == spot.order
+    }
+
+    /// [`Index::find`] that looks at `spot` first.
+    #[inline]
+    pub(super) fn find_near(
+        &self,
+        spot: Spot,
+        hash: Hash,
+        reference: u64,
+        orders: &Slab<OrderNode>,
+    ) -> Option<u32> {
+        if self.holds(spot, reference, orders) {
+            Some(spot.order)
+        } else {
+            self.find(hash, reference, orders)
+        }
     }
 
     /// The order of `reference`.
-    #[inline]
     pub(super) fn find(&self, hash: Hash, reference: u64, orders: &Slab<OrderNode>) -> Option<u32> {
         let mut bucket = &self.buckets[self.bucket_of(hash)];
         loop {
@@ -132,9 +169,27 @@ impl Index {
         }
     }
 
-    /// Takes the order of `reference` out.
+    /// Takes the order of `reference` out; looks at `spot` first.
     #[inline]
-    pub(super) fn remove(&mut self, hash: Hash, reference: u64, orders: &Slab<OrderNode>) -> Option<u32> {
+    pub(super) fn remove(
+        &mut self,
+        spot: Spot,
+        hash: Hash,
+        reference: u64,
+        orders: &Slab<OrderNode>,
+    ) -> Option<u32> {
+        if self.holds(spot, reference, orders) {
+            let bucket = &mut self.buckets[spot.bucket as usize];
+            if bucket.next() == NONE {
+                bucket.put(spot.slot as usize, FREE, NONE);
+                return Some(spot.order);
+            }
+        }
+        self.search_and_remove(hash, reference, orders)
+    }
+
+    #[inline(never)]
+    fn search_and_remove(&mut self, hash: Hash, reference: u64, orders: &Slab<OrderNode>) -> Option<u32> {
         let at = self.bucket_of(hash);
         let bucket = &mut self.buckets[at];
         let chained = bucket.next() != NONE;
@@ -148,7 +203,7 @@ impl Index {
     }
 
     /// Where a new order goes; `None` when its reference is taken.
-    #[inline]
+    #[inline(always)]
     pub(super) fn vacancy(&self, hash: Hash, reference: u64, orders: &Slab<OrderNode>) -> Option<Vacancy> {
         let at = self.bucket_of(hash);
         let bucket = &self.buckets[at];
@@ -159,7 +214,7 @@ impl Index {
         if slot.is_none() && self.find(hash, reference, orders).is_some() {
             return None;
         }
-        Some(Vacancy { bucket: at, slot, tag: hash.tag })
+        Some(Vacancy { bucket: at, slot, tag: hash.tag() })
     }
 
     /// Puts an order where [`Index::vacancy`] said.
@@ -296,9 +351,17 @@ impl Index {
     }
 }
 
+/// Every bit of the seed changes about half of these.
+fn mixed(seed: u64) -> u64 {
+    let mut bits = seed ^ 0xa076_1d64_78bd_642f;
+    bits = (bits ^ bits >> 32).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    bits = (bits ^ bits >> 29).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    bits ^ bits >> 32
+}
+
 #[inline]
 fn slot_of(bucket: &Bucket, hash: Hash, reference: u64, orders: &Slab<OrderNode>) -> Option<usize> {
-    bucket.slots(hash.tag).find(|&slot| orders[bucket.order(slot)].reference == reference)
+    bucket.slots(hash.tag()).find(|&slot| orders[bucket.order(slot)].reference == reference)
 }
 
 #[cfg(test)]

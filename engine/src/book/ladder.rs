@@ -50,6 +50,12 @@ impl Rung {
     pub(super) const fn level(self) -> u32 {
         self.0 as u32
     }
+
+    /// The level if the key is `key`, else [`NONE`], without a branch.
+    #[inline]
+    fn level_if(self, key: u32) -> u32 {
+        self.level() & 0_u32.wrapping_sub(u32::from(self.key() == key))
+    }
 }
 
 /// One side: its best rung, which most messages ask for, and the run of the others.
@@ -82,8 +88,8 @@ impl Ladder {
     }
 }
 
-/// There is no room for another level.
-pub(super) struct Full;
+/// There is no room for another level, or there is one of that key.
+pub(super) struct Refused;
 
 /// The arena.
 pub(super) struct Ladders {
@@ -133,98 +139,71 @@ impl Ladders {
         prefetch(&self.rungs, select_unpredictable(wanted, near, NONE) as usize);
     }
 
-    /// [`Ladders::find`] that first tries the place `hint`.
+    /// The level of `key`, or [`NONE`].
     #[inline]
-    pub(super) fn find_near(&self, ladder: &Ladder, key: u32, hint: u32) -> Result<usize, usize> {
-        let place = hint as usize;
-        if place >= ladder.len() {
-            return self.find(ladder, key);
-        }
-        let there = self.at(ladder, place).key();
-        if there == key {
-            return Ok(place);
-        }
-        if there > key && (place == 0 || self.at(ladder, place - 1).key() < key) {
-            return Err(place);
-        }
-        self.find(ladder, key)
-    }
-
-    /// Where `key` is, or where it would be inserted; places count from the worst.
-    #[inline]
-    pub(super) fn find(&self, ladder: &Ladder, key: u32) -> Result<usize, usize> {
-        let best = ladder.best.key();
-        if ladder.len == 0 || key > best {
-            return Err(ladder.len());
-        }
-        if key == best {
-            return Ok(ladder.len() - 1);
-        }
-        let others = self.others(ladder);
-        let Some((far, near)) = others.split_last_chunk::<LINE_ENTRIES>() else {
-            return found(others, others.iter().map(|rung| usize::from(rung.key() < key)).sum(), key);
-        };
-        // Counting all of a line is cheaper than guessing where to stop.
-        let below: usize = near.iter().map(|rung| usize::from(rung.key() < key)).sum();
-        if below > 0 || near[0].key() == key {
-            return found(others, far.len() + below, key);
-        }
-        let (mut from, mut to, mut step) = (0, far.len(), LINE_ENTRIES);
-        while let Some(probe) = to.checked_sub(step) {
-            if far[probe].key() <= key {
-                from = probe;
-                break;
+    pub(super) fn level(&self, ladder: &Ladder, key: u32) -> u32 {
+        let mut others = self.others(ladder);
+        let mut step = LINE_ENTRIES;
+        // How far it is from the best is all that there is to guess.
+        while let Some((far, near)) = others.split_last_chunk::<LINE_ENTRIES>() {
+            if near[0].key() <= key {
+                return ladder.best.level_if(key) | level_among(near, key);
             }
-            to = probe;
-            step *= 2;
+            others = far;
+            // Long ladders are passed by steps that double, and halve where they would go too far.
+            match others.len().checked_sub(step) {
+                Some(cut) if others[cut].key() > key => {
+                    others = &others[..cut];
+                    step *= 2;
+                }
+                _ => step = (step / 2).max(LINE_ENTRIES),
+            }
         }
-        let at = far[from..to].binary_search_by_key(&key, |rung| rung.key());
-        at.map(|at| from + at).map_err(|at| from + at)
+        ladder.best.level_if(key) | level_among(others, key)
     }
 
-    /// Inserts at a place that [`Ladders::find`] gave.
+    /// Inserts a rung where it belongs.
     #[inline]
-    pub(super) fn insert(&mut self, ladder: &mut Ladder, place: usize, rung: Rung) -> Result<(), Full> {
+    pub(super) fn insert(&mut self, ladder: &mut Ladder, rung: Rung) -> Result<(), Refused> {
         if ladder.len == 0 {
             ladder.best = rung;
             ladder.len = 1;
             return Ok(());
         }
-        if ladder.len() == MAX_LEVELS_PER_SIDE {
-            return Err(Full);
+        if rung.key() == ladder.best.key() || ladder.len() == MAX_LEVELS_PER_SIDE {
+            return Err(Refused);
         }
         let others = ladder.len() - 1;
         if others == ladder.capacity() {
             self.grow(ladder)?;
         }
         let run = &mut self.rungs[ladder.start as usize..][..others + 1];
-        if place > others {
-            run[others] = ladder.best;
-            ladder.best = rung;
+        if rung.key() > ladder.best.key() {
+            run[others] = std::mem::replace(&mut ladder.best, rung);
         } else {
-            // Mostly a few rungs: to call a function that moves any number of bytes costs more.
-            let mut carried = rung;
-            for rung in &mut run[place..] {
-                carried = std::mem::replace(rung, carried);
-            }
+            place(run, rung)?;
         }
         ladder.len += 1;
         Ok(())
     }
 
-    /// Removes the rung at `place`.
+    /// Removes the rung of `key`, which is there.
     #[inline]
-    pub(super) fn remove(&mut self, ladder: &mut Ladder, place: usize) {
+    pub(super) fn remove(&mut self, ladder: &mut Ladder, key: u32) {
         ladder.len -= 1;
         let others = ladder.len();
         let run = &mut self.rungs[ladder.start as usize..][..others];
-        if place < others {
-            let mut carried = Ladder::EMPTY.best;
-            for rung in run[place..].iter_mut().rev() {
-                carried = std::mem::replace(rung, carried);
-            }
-        } else {
+        if key == ladder.best.key() {
             ladder.best = run.last().copied().unwrap_or(Ladder::EMPTY.best);
+        } else {
+            // Looked for and closed up in one go: where that ends is all that there is to guess.
+            let mut carried = Ladder::EMPTY.best;
+            for rung in run.iter_mut().rev() {
+                carried = std::mem::replace(rung, carried);
+                if carried.key() == key {
+                    break;
+                }
+            }
         }
         if ladder.class > 0 && others < ladder.capacity() / 4 {
             self.shrink(ladder);
@@ -232,7 +211,7 @@ impl Ladders {
     }
 
     #[cold]
-    fn grow(&mut self, ladder: &mut Ladder) -> Result<(), Full> {
+    fn grow(&mut self, ladder: &mut Ladder) -> Result<(), Refused> {
         if ladder.start == NONE {
             ladder.start = self.take(0)?;
             ladder.class = 0;
@@ -260,7 +239,7 @@ impl Ladders {
         ladder.class = class;
     }
 
-    fn take(&mut self, class: u8) -> Result<u32, Full> {
+    fn take(&mut self, class: u8) -> Result<u32, Refused> {
         let free = self.free[usize::from(class)];
         if free != NONE {
             self.free[usize::from(class)] = self.rungs[free as usize].level();
@@ -269,7 +248,7 @@ impl Ladders {
         let start = self.rungs.len();
         let end = start + (LINE_ENTRIES << class);
         if end > self.limit {
-            return Err(Full);
+            return Err(Refused);
         }
         self.rungs.resize(end, Rung(0));
         Ok(start as u32)
@@ -281,9 +260,37 @@ impl Ladders {
     }
 }
 
+/// The level of `key`, which one rung has at most. To look at all of a line is cheaper than to guess where to stop.
 #[inline]
-fn found(rungs: &[Rung], place: usize, key: u32) -> Result<usize, usize> {
-    if rungs.get(place).is_some_and(|rung| rung.key() == key) { Ok(place) } else { Err(place) }
+fn level_among(rungs: &[Rung], key: u32) -> u32 {
+    rungs.iter().fold(NONE, |level, rung| level | rung.level_if(key))
+}
+
+/// Puts `rung` into a run that is sorted but for its last place, which is free.
+#[inline]
+fn place(run: &mut [Rung], rung: Rung) -> Result<(), Refused> {
+    let Some((mut free, others)) = run.split_last_mut() else { return Err(Refused) };
+    for other in others.iter_mut().rev() {
+        if other.key() <= rung.key() {
+            if other.key() == rung.key() {
+                close(run, rung.key());
+                return Err(Refused);
+            }
+            break;
+        }
+        *free = *other;
+        free = other;
+    }
+    *free = rung;
+    Ok(())
+}
+
+/// Undoes what [`place`] did before it met the key.
+#[cold]
+fn close(run: &mut [Rung], key: u32) {
+    if let Some(at) = run.iter().position(|rung| rung.key() == key) {
+        run.copy_within(at + 2.., at + 1);
+    }
 }
 
 #[cfg(test)]
@@ -299,23 +306,24 @@ mod tests {
         for (place, (&key, &level)) in model.iter().enumerate() {
             let rung = ladders.at(ladder, place);
             assert_eq!((rung.key(), rung.level()), (key, level));
-            assert_eq!(ladders.find(ladder, key), Ok(place));
+            assert_eq!(ladders.level(ladder, key), level);
+            if !model.contains_key(&(key + 1)) {
+                assert_eq!(ladders.level(ladder, key + 1), NONE);
+            }
         }
+        assert_eq!(ladders.level(ladder, u32::MAX), NONE);
         let best = model.last_key_value().map_or((0, NONE), |(&key, &level)| (key, level));
         assert_eq!((ladder.best().key(), ladder.best().level()), best);
     }
 
     fn toggle(ladders: &mut Ladders, ladder: &mut Ladder, model: &mut BTreeMap<u32, u32>, key: u32) {
-        match ladders.find(ladder, key) {
-            Ok(place) => {
-                assert!(model.remove(&key).is_some());
-                ladders.remove(ladder, place);
-            }
-            Err(place) => {
-                assert_eq!(place, model.range(..key).count());
-                model.insert(key, !key);
-                assert!(ladders.insert(ladder, place, Rung::new(key, !key)).is_ok());
-            }
+        let rung = Rung::new(key, !key);
+        if model.remove(&key).is_some() {
+            assert!(ladders.insert(ladder, rung).is_err());
+            ladders.remove(ladder, key);
+        } else {
+            model.insert(key, !key);
+            assert!(ladders.insert(ladder, rung).is_ok());
         }
     }
 
@@ -359,8 +367,7 @@ mod tests {
         let mut ladders = Ladders::new(64, 0).unwrap();
         let (mut ladder, mut model) = (Ladder::EMPTY, BTreeMap::new());
         let refused = (0..100).find(|&key| {
-            let place = ladder.len();
-            let refused = ladders.insert(&mut ladder, place, Rung::new(key, !key)).is_err();
+            let refused = ladders.insert(&mut ladder, Rung::new(key, !key)).is_err();
             if !refused {
                 model.insert(key, !key);
             }
