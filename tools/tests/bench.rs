@@ -131,7 +131,7 @@ fn standbys_can_be_behind_a_wire_and_past_the_kernel() {
     let pipe = |between| ["pipe", "--rate", "2000", "--standbys", "0,2", "--between", between];
     let tried = seqcast(&[&["bench"], &SMALL[..], &pipe("veth")].concat());
     if stderr(&tried).contains("no wire can be made") {
-        println!("skipped: this process may not make network namespaces");
+        eprintln!("skipped: this process may not make network namespaces");
         return;
     }
     for between in ["veth", "xdp"] {

@@ -129,6 +129,8 @@ fn the_commented_examples_in_the_default_file_are_right() {
     let tuning = |cluster: &Cluster| Cluster {
         nodes: Vec::new(),
         coordinator: file_coordinator(""),
+        // Its default is that of `[io]`, which no example can be.
+        driver: None,
         ..cluster.clone()
     };
     assert_eq!(
