@@ -128,7 +128,8 @@
 //!
 //! A new or returning standby takes what it lacks from the primary's journal. Journals keep it for that: the primary knows
 //! what every node has, and tells them all; what one of them lacks, or may lack because it has not been heard in this epoch,
-//! retention lets go only beyond `journal.catch_up_bytes`. Where the primary's journal does not reach back, the standby is
+//! retention lets go only beyond `journal.catch_up_bytes`; `seqcast_replica_everywhere` is the number below which nobody lacks
+//! anything. Where the primary's journal does not reach back, the standby is
 //! given an **image**: the last point at which a segment of the primary's journal begins and everything before is committed.
 //! All that a sequencer must know there is the chain (number, epoch, event time, CRC of the frame before) and, for each
 //! source, its session and the number that comes next: under 1,300 bytes for 64 sources, one datagram of the stream
@@ -141,7 +142,7 @@
 //! same process. The rest comes by the ordinary stream, and once it has caught up it is a member as any other: who
 //! takes over from there knows every source's next number.
 //!
-//! What is dropped was worth nothing to anybody:
+//! What is dropped is nothing that the cluster counts on:
 //!
 //! - No member of the in-sync set gets an image: it leaves the set first, by a swap. What it has may be all that is left.
 //! - An image names the incarnation of the journal that it replaces: one that comes late finds another and is dropped.

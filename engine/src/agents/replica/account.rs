@@ -157,6 +157,7 @@ impl<D: Driver> Replica<D> {
         self.meter.set("ring_lag_bytes", self.ring.lag_bytes());
         if let Some(journal) = &self.journal {
             self.meter.set("next", journal.chain().next().value());
+            self.meter.set("everywhere", self.watermarks.everywhere.load().value());
             self.meter.set("journal_stalls_total", journal.stalls());
         }
         if self.endpoint.is_some() {
